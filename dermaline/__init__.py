@@ -1,0 +1,1 @@
+"""Dermaline: reproducible skin-lesion classification on HAM10000, orchestrated by DVC."""

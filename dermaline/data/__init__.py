@@ -1,0 +1,1 @@
+"""From raw files to batches: the table, packing, near-duplicates, the split, the batches."""

@@ -1,0 +1,1 @@
+"""From tables to figures: one function a figure, no computing."""

@@ -1,0 +1,1 @@
+"""From images to probabilities: what every user of a trained model shares."""

@@ -1,0 +1,1 @@
+"""The networks: backbone, pretrained weights, saving and loading."""

@@ -1,0 +1,219 @@
+"""The typed view of `params.yaml`, the only place where a hyper-parameter stands."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dermaline.errors import DermalineError
+
+
+def within(low: float, high: float) -> AfterValidator:
+    """A check that a number lies in [low, high]; its message names the range."""
+
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"{value} is outside {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint: the known word nearest to a wrong one, or all of them when none is near."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+Count = Annotated[int, within(1, 10**9)]
+Seed = Annotated[int, within(0, 2**31 - 1)]
+Share = Annotated[float, within(0, 1)]
+Positive = Annotated[float, within(1e-12, 1e12)]
+NotNegative = Annotated[float, within(0, 1e12)]
+Side = Annotated[int, within(16, 4096)]
+Size = tuple[Side, Side]  # height, width, in pixels
+
+
+class Section(BaseModel):
+    """One mapping of `params.yaml`: unknown keys and infinite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, values: Any) -> Any:
+        for key in values if isinstance(values, dict) else ():
+            if key not in cls.model_fields:
+                raise ValueError(f"unknown key '{key}'; {nearest(str(key), list(cls.model_fields))}")
+        return values
+
+
+class Kaggle(Section):
+    dataset: str
+    version: Count
+
+
+class Dataverse(Section):
+    server: str
+    doi: str
+
+
+class Synthetic(Section):
+    images: Annotated[int, within(70, 1_000_000)]
+    size: Size
+    seed: Seed
+
+
+class Data(Section):
+    source: Literal["synthetic", "kaggle", "dataverse", "local"]
+    path: str | None
+    kaggle: Kaggle
+    dataverse: Dataverse
+    synthetic: Synthetic
+
+
+class Prepare(Section):
+    size: Size
+    bad_images: Literal["stop", "drop"]
+    max_megapixels: Positive
+    duplicate_similarity: Share
+
+
+class Split(Section):
+    seed: Seed
+    val: Annotated[float, within(0.01, 0.49)]
+    test: Annotated[float, within(0.01, 0.49)]
+
+
+class Compute(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Phase(Section):
+    """Epochs with the same parts trainable; the factors multiply `optimizer.lr`, and 0 freezes."""
+
+    epochs: Count
+    backbone: NotNegative
+    head: Positive
+
+
+class Optimizer(Section):
+    lr: Positive
+    weight_decay: NotNegative
+    warmup: Share
+    clip: Positive
+
+
+class Loss(Section):
+    class_weight_power: Annotated[float, within(0, 3)]
+    label_smoothing: Annotated[float, within(0, 0.5)]
+
+
+class Augment(Section):
+    flip: bool
+    rotation: Annotated[float, within(0, 180)]
+    zoom: Annotated[float, within(0, 0.9)]
+    stretch: Annotated[float, within(0, 0.5)]
+    shift: Annotated[float, within(0, 0.5)]
+    brightness: Annotated[float, within(0, 1)]
+    contrast: Annotated[float, within(0, 1)]
+    saturation: Annotated[float, within(0, 1)]
+    colour_cast: Annotated[float, within(0, 1)]
+
+
+class Recipe(Section):
+    """One model to train: everything that decides its weights."""
+
+    backbone: str
+    weights: str
+    size: Size
+    dropout: Annotated[float, within(0, 0.95)]
+    drop_path: Annotated[float, within(0, 0.95)]
+    phases: dict[str, Phase]
+    optimizer: Optimizer
+    batch_size: Annotated[int, within(2, 65536)]
+    loss: Loss
+    augment: Augment
+    ema: Annotated[float, within(0, 0.99999)]
+    patience: Count
+    precision: Literal["auto", "bf16-mixed", "32-true"]
+    tta: Literal["none", "flips"]
+    seed: Seed
+
+
+class Evaluate(Section):
+    bootstrap: Annotated[int, within(10, 100_000)]
+    seed: Seed
+    calibration_bins: Annotated[int, within(2, 100)]
+
+
+class Plot(Section):
+    palette: str
+    dpi: Annotated[int, within(50, 600)]
+
+
+class Params(Section):
+    """The whole file."""
+
+    data: Data
+    prepare: Prepare
+    split: Split
+    compute: Compute
+    ensemble: list[str]
+    recipes: dict[str, Recipe]
+    evaluate: Evaluate
+    plot: Plot
+
+    @model_validator(mode="after")
+    def _ensemble_is_known(self) -> "Params":
+        if not self.ensemble:
+            raise ValueError("ensemble: is empty; name at least one of recipes")
+        for name in self.ensemble:
+            if name not in self.recipes:
+                raise ValueError(f"ensemble: no recipe '{name}'; {nearest(name, list(self.recipes))}")
+        return self
+
+
+def load(key: str, path: Path = Path("params.yaml")) -> Any:
+    """Read one entry of the parameters, checked as a part of the whole file.
+
+    Args:
+        key: a dotted path such as `split` or `recipes.lite0`; a stage may only ask for what its
+            `params` in `dvc.yaml` name.
+        path: the file, read as DVC reads it (YAML 1.2, so `1e-5` and `1e-05` are numbers).
+
+    Returns:
+        The typed section, or the plain value of a leaf.
+
+    Raises:
+        DermalineError: the file or the key is missing, or the first of its faults in one line.
+    """
+    entry: Any = read(path)
+    for part in key.split("."):
+        if isinstance(entry, dict) and part in entry:
+            entry = entry[part]
+        elif isinstance(entry, Section) and part in type(entry).model_fields:
+            entry = getattr(entry, part)
+        else:
+            known = list(entry) if isinstance(entry, dict) else list(getattr(type(entry), "model_fields", {}))
+            raise DermalineError(f"{path}: no key '{key}'; {nearest(part, known)}")
+    return entry
+
+
+def read(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the whole file; raises as `load` does."""
+    try:
+        return Params.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run at the project's root") from None
+    except YAMLError as problem:
+        raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        given = f" (got {first['input']!r})" if first["type"] != "value_error" else ""
+        raise DermalineError(f"{path}: {where}{': ' if where else ''}{what}{given}") from None

@@ -1,0 +1,78 @@
+"""The raw folder that every source writes and `prepare` reads: `images.zip`, `metadata.csv`, perhaps `masks.zip`.
+
+A few large files rather than ten thousand small ones: DVC hashes, links and checks out each file by itself.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from dermaline.errors import DermalineError
+from dermaline.files import replacing
+
+COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
+
+
+class RawWriter:
+    """Fills one raw folder; made by `writing`."""
+
+    def __init__(self, folder: Path, files: ExitStack) -> None:
+        self._folder = folder
+        self._files = files
+        self._zips: dict[str, zipfile.ZipFile] = {}
+
+    def add_image(self, image_id: str, jpeg: bytes) -> None:
+        """Store one JPEG file's bytes as `IMAGE_ID.jpg`."""
+        self._add("images.zip", f"{image_id}.jpg", jpeg)
+
+    def add_mask(self, image_id: str, png: bytes) -> None:
+        """Store one PNG mask's bytes (non-zero inside the lesion) as `IMAGE_ID.png`."""
+        self._add("masks.zip", f"{image_id}.png", png)
+
+    def write_table(self, table: pd.DataFrame) -> None:
+        """Store the metadata: HAM10000's seven columns, one row an image, missing values empty."""
+        table.loc[:, list(COLUMNS)].to_csv(self._folder / "metadata.csv", index=False, lineterminator="\n")
+
+    def _add(self, archive: str, name: str, content: bytes) -> None:
+        if archive not in self._zips:
+            opened = zipfile.ZipFile(self._folder / archive, "w", zipfile.ZIP_STORED)
+            self._zips[archive] = self._files.enter_context(opened)
+        self._zips[archive].writestr(zipfile.ZipInfo(name, _DATE), content)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[RawWriter]:
+    """Make the raw folder whole or not at all: it appears at `folder` when the block ends well."""
+    with replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        with ExitStack() as files:
+            yield RawWriter(partial, files)
+
+
+class RawZip:
+    """Reads the files of `images.zip` or `masks.zip` by image id. Safe to share between processes, not threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except FileNotFoundError:
+            raise DermalineError(f"{path}: not found; run the download stage first") from None
+        except zipfile.BadZipFile as problem:
+            raise DermalineError(f"{path}: not a whole zip ({problem}); run the download stage again") from None
+        self.names: dict[str, str] = {Path(name).stem: name for name in names}
+        self._open: zipfile.ZipFile | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_open": None}
+
+    def read(self, image_id: str) -> bytes:
+        """The bytes of one image's file; raises `zipfile.BadZipFile` when they are damaged."""
+        if self._open is None:
+            self._open = zipfile.ZipFile(self.path)
+        return self._open.read(self.names[image_id])
