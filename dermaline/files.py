@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_dir():
             _remove(path)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         _remove(partial)
 

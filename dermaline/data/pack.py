@@ -1,0 +1,70 @@
+"""Packing: every image is decoded once, on all cores, into one memory-mapped array."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dermaline.blocks import blocks
+from dermaline.data.decode import BadImageError
+from dermaline.sources.archive import RawZip
+
+CHUNK = 32  # images a task
+
+
+def pack(
+    source: RawZip, ids: list[str], target: Path, shape: tuple[int, ...], decoder: Callable[[bytes], np.ndarray]
+) -> dict[str, str]:
+    """Decode the images `ids` into `target`, a uint8 `.npy` of shape [len(ids), *shape], in that order.
+
+    The memory in use does not grow with the number of images: each process writes its rows through the map.
+
+    Args:
+        decoder: makes an array of `shape` from a file's bytes, or raises `BadImageError`; it must pickle.
+
+    Returns:
+        image_id -> reason, for the images that could not be read; their rows are zero.
+    """
+    np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(ids), *shape)).flush()
+    chunks = [(start, ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
+    work = partial(_pack_chunk, source, target, decoder)
+    bad: dict[str, str] = {}
+    progress = tqdm(total=len(ids), unit="image", desc=target.name, disable=None)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool, progress:
+        for (_, chunk), problems in zip(chunks, pool.map(work, chunks), strict=True):
+            bad.update(problems)
+            progress.update(len(chunk))
+    return bad
+
+
+def _pack_chunk(
+    source: RawZip, target: Path, decoder: Callable[[bytes], np.ndarray], chunk: tuple[int, list[str]]
+) -> dict[str, str]:
+    start, ids = chunk
+    rows = np.load(target, mmap_mode="r+")
+    bad = {}
+    for row, image_id in enumerate(ids, start):
+        try:
+            rows[row] = decoder(source.read(image_id))
+        except KeyError:
+            bad[image_id] = f"not in {source.path.name}"
+        except (BadImageError, zipfile.BadZipFile) as problem:
+            bad[image_id] = str(problem)
+    return bad
+
+
+def keep_rows(path: Path, rows: np.ndarray) -> None:
+    """Rewrite the `.npy` at `path` with only `rows` (ascending int array), a chunk at a time."""
+    whole = np.load(path, mmap_mode="r")
+    kept = path.with_suffix(".kept.npy")
+    target = np.lib.format.open_memmap(kept, mode="w+", dtype=whole.dtype, shape=(len(rows), *whole.shape[1:]))
+    for part in blocks(len(rows), 256):
+        target[part] = whole[rows[part]]
+    target.flush()
+    kept.replace(path)

@@ -1,0 +1,49 @@
+"""Reading and checking the metadata table."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dermaline.classes import CLASSES
+from dermaline.errors import DermalineError
+from dermaline.params import nearest
+
+REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table in HAM10000's form, one row an image, sorted by image_id.
+
+    Returns:
+        The columns of `REQUIRED`: strings, but `age` float in years; what is unknown is NaN. `dx_type` is
+        left behind on purpose: it gives the label away (every follow-up is a nevus).
+
+    Raises:
+        DermalineError: a column or an id is missing, an image is listed twice, or a diagnosis is unknown.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA", "nan"])
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run the download stage first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
+        raise DermalineError(f"{path}: not a CSV table ({problem})") from None
+    for column in REQUIRED:
+        if column not in table:
+            why = "; without it photographs of one lesion would land in train and test" if column == "lesion_id" else ""
+            raise DermalineError(f"{path}: no column '{column}'{why}; found {', '.join(table.columns)}")
+    for column in ("image_id", "lesion_id", "dx"):
+        empty = table.index[table[column].isna()]
+        if len(empty):
+            raise DermalineError(f"{path}: row {empty[0] + 2} has no {column}; fill it in or remove the row")
+    twice = table.image_id[table.image_id.duplicated()]
+    if len(twice):
+        raise DermalineError(f"{path}: image_id {twice.iloc[0]} stands in two rows; remove one")
+    unknown = table[~table.dx.isin(CLASSES)]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise DermalineError(f"{path}: {row.image_id} has the unknown dx '{row.dx}'; {nearest(row.dx, list(CLASSES))}")
+    try:
+        table["age"] = table.age.astype(float)
+    except ValueError as problem:
+        raise DermalineError(f"{path}: age must be a number or empty ({problem})") from None
+    return table.loc[:, list(REQUIRED)].sort_values("image_id", ignore_index=True)

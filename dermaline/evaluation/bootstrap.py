@@ -1,0 +1,78 @@
+"""How sure a number is: a cluster bootstrap that redraws whole groups of related images."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from dermaline.evaluation.metrics import Metric
+from dermaline.evaluation.ranking import Floats, Ints
+
+CONFIDENCE = 0.95
+_CHUNK = 100_000  # weights held at once, about 16 MB
+
+
+def multiplicities(group: np.ndarray, replicates: int, seed: int) -> Iterator[Floats]:
+    """Draw groups with replacement, as many as there are (Davison & Hinkley 1997, 3.8: strategy 1).
+
+    Args:
+        group: [N] labels of any kind; rows of one group are always drawn together.
+        replicates: how many draws.
+        seed: the same seed gives the same draws, however they are chunked.
+
+    Yields:
+        Chunks [R, N] of how often each row was drawn, `replicates` rows in all.
+    """
+    names, member = np.unique(np.asarray(group), return_inverse=True)
+    random = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // max(1, len(member)))
+    for start in range(0, replicates, rows):
+        shape = (min(rows, replicates - start), len(names))
+        drawn = random.integers(len(names), size=shape) + len(names) * np.arange(shape[0])[:, None]
+        times = np.bincount(drawn.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+        yield times.astype(float).take(member, axis=1)
+
+
+def replicate(
+    metrics: Mapping[str, Metric], truth: Ints, probabilities: Floats, group: np.ndarray, replicates: int, seed: int
+) -> dict[str, Floats]:
+    """Every metric on every replicate: [replicates] for a headline metric, [replicates, C] for one of each class.
+
+    Arguments as for `multiplicities` and `dermaline.evaluation.metrics`.
+    """
+    chunks = [
+        {name: metric(truth, probabilities, weights) for name, metric in metrics.items()}
+        for weights in multiplicities(group, replicates, seed)
+    ]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in metrics}
+
+
+def interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """The percentile interval over the first axis (Efron 1979): its low and its high end, without that axis.
+
+    Replicates in which the metric has no value are left out; NaN when it has none in any.
+    """
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    known = ~np.isnan(values).all(axis=0)
+    low, high = np.nanquantile(np.where(known, values, 0), ends, axis=0)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def difference(
+    metrics: Mapping[str, Metric],
+    truth: Ints,
+    first: Floats,
+    second: Floats,
+    group: np.ndarray,
+    replicates: int,
+    seed: int,
+) -> dict[str, tuple[Floats, Floats, Floats]]:
+    """How much better or worse `second` is than `first`, both [N, C] on the same rows and the same draws.
+
+    Returns:
+        For each metric the difference second - first on all rows, and its interval's low and high end.
+    """
+    draws = [replicate(metrics, truth, probabilities, group, replicates, seed) for probabilities in (first, second)]
+    return {
+        name: (metric(truth, second, None) - metric(truth, first, None), *interval(draws[1][name] - draws[0][name]))
+        for name, metric in metrics.items()
+    }

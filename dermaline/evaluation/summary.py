@@ -1,0 +1,110 @@
+"""What is said about a model: its scores with their intervals, and the series that its plots are drawn from."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermaline.classes import CLASSES
+from dermaline.evaluation import bootstrap, ranking, tables
+from dermaline.evaluation.metrics import HEADLINE, PER_CLASS, Metric, calibration, ece
+from dermaline.evaluation.ranking import Floats
+from dermaline.params import Evaluate
+
+
+def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
+    """Point estimates of the headline metrics, without those that have no value."""
+    truth, probabilities = tables.truth(table), tables.probabilities(table)
+    return _finite({name: metric(truth, probabilities, None) for name, metric in _headline(options).items()})
+
+
+def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
+    """The headline, `cases`, the headline's `intervals`, and `per_class` with intervals of its own.
+
+    Args:
+        table: predictions of one split, one row a case.
+        options: how to score; intervals are redrawn by `group`.
+
+    Returns:
+        Nested mappings of finite floats and counts; a metric or an interval without a value is left out.
+    """
+    truth, probabilities = tables.truth(table), tables.probabilities(table)
+    metrics = _headline(options) | PER_CLASS
+    draws = bootstrap.replicate(
+        metrics, truth, probabilities, table["group"].to_numpy(), options.bootstrap, options.seed
+    )
+    ends = {name: bootstrap.interval(values) for name, values in draws.items()}
+    each = {name: metric(truth, probabilities, None) for name, metric in PER_CLASS.items()}
+    per_class = {
+        name: {
+            "support": int((truth == number).sum()),
+            **_finite({metric: values[number] for metric, values in each.items()}),
+            "intervals": _intervals({metric: np.array(ends[metric])[:, number] for metric in PER_CLASS}),
+        }
+        for number, name in enumerate(CLASSES)
+    }
+    return {
+        **headline(table, options),
+        "cases": len(table),
+        "intervals": _intervals({metric: ends[metric] for metric in HEADLINE}),
+        "per_class": per_class,
+    }
+
+
+def confusion_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each case: its actual and its predicted class."""
+    predicted = np.array(CLASSES)[tables.probabilities(table).argmax(axis=1)]
+    return pd.DataFrame({"actual": table["dx"].to_numpy(), "predicted": predicted})
+
+
+def roc_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The corners of a class's ROC curve; none where it has no positives or no negatives."""
+    positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
+    points = ranking.roc_corners(positive, score) if 0 < positive.sum() < len(positive) else ([], [])
+    return pd.DataFrame(dict(zip(("fpr", "tpr"), points, strict=True)))
+
+
+def precision_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The corners of a class's precision-recall curve; none where it has no positives."""
+    positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
+    points = ranking.precision_corners(positive, score) if positive.any() else ([], [])
+    return pd.DataFrame(dict(zip(("recall", "precision"), points, strict=True)))
+
+
+def reliability_rows(table: pd.DataFrame, bins: int) -> pd.DataFrame:
+    """Mean confidence, accuracy and number of cases of each bin of the confidence that has any."""
+    count, confidence, right = calibration(tables.truth(table), tables.probabilities(table), None, bins)
+    edges = np.linspace(0, 1, bins + 1)
+    rows = {"low": edges[:-1], "high": edges[1:], "count": count.astype(int)}
+    filled = pd.DataFrame(rows | {"confidence": confidence, "accuracy": right})[count > 0]
+    sums = filled[["confidence", "accuracy"]].div(filled["count"], axis=0)
+    return filled.assign(**sums)[["low", "high", "confidence", "accuracy", "count"]]
+
+
+def per_class_rows(score: Mapping[str, Any], train_images: Mapping[str, int]) -> pd.DataFrame:
+    """One row a class from `scores`; a metric without a value is empty."""
+    rows = []
+    for name, values in score["per_class"].items():
+        low, high = (values["intervals"].get("f1", {}).get(end) for end in ("low", "high"))
+        measured = {metric: values.get(metric) for metric in PER_CLASS}
+        counts = {"class": name, "support": values["support"], "train_images": train_images.get(name, 0)}
+        rows.append({**counts, **measured, "f1_low": low, "f1_high": high})
+    return pd.DataFrame(rows)
+
+
+def _headline(options: Evaluate) -> dict[str, Metric]:
+    return HEADLINE | {"ece": partial(ece, bins=options.calibration_bins)}
+
+
+def _finite(values: Mapping[str, Floats]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if np.isfinite(value)}
+
+
+def _intervals(ends: Mapping[str, tuple[Floats, Floats]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"low": float(low), "high": float(high)}
+        for name, (low, high) in ends.items()
+        if np.isfinite([low, high]).all()
+    }

@@ -1,0 +1,101 @@
+"""The table of predictions: reading it, averaging it over recipes or over the photographs of a lesion."""
+
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.errors import EmptyDataError, ParserError
+
+from dermaline.classes import CLASSES, INDEX
+from dermaline.errors import DermalineError
+from dermaline.evaluation.ranking import Floats, Ints
+
+IDENTITY: tuple[str, ...] = ("image_id", "lesion_id", "group", "split", "dx")
+SPLITS: tuple[str, ...] = ("val", "test")
+SUM_TOLERANCE = 1e-4
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read one recipe's predictions.
+
+    Returns:
+        A row for each image of val and test: the strings of `IDENTITY`, then a probability of each class in order.
+
+    Raises:
+        DermalineError: naming the file and the first row at fault: a column missing, an image twice, an unknown
+            diagnosis or split, probabilities that are not within 0..1 or do not sum to 1 (to `SUM_TOLERANCE`).
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(IDENTITY, str), keep_default_na=False)
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run the predict stage first") from None
+    except (EmptyDataError, ParserError, UnicodeDecodeError) as problem:
+        raise DermalineError(f"{path}: not a CSV table ({problem}); run the predict stage again") from None
+    missing = [name for name in (*IDENTITY, *CLASSES) if name not in table]
+    if missing:
+        raise DermalineError(f"{path}: no column '{missing[0]}'; run the predict stage again")
+    table = table[[*IDENTITY, *CLASSES]]
+    if table.empty:
+        raise DermalineError(f"{path}: has no rows; run the predict stage again")
+    _check(path, table, table["image_id"].duplicated(), "the image stands there twice")
+    for column, known in (("dx", CLASSES), ("split", SPLITS)):
+        _check(path, table, ~table[column].isin(known), f"{column} is not one of {', '.join(known)}")
+    numbers = table[[*CLASSES]].apply(pd.to_numeric, errors="coerce")
+    _check(path, table, ~((numbers >= 0) & (numbers <= 1)).all(axis=1), "a probability is not a number from 0 to 1")
+    _check(path, table, (numbers.sum(axis=1) - 1).abs() > SUM_TOLERANCE, "the probabilities do not sum to 1")
+    return table.assign(**numbers)
+
+
+def _check(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DermalineError(f"{path}: line {row + 2} ({table['image_id'].iloc[row]}): {what}")
+
+
+def truth(table: pd.DataFrame) -> Ints:
+    """The diagnoses as class numbers, [N]."""
+    return table["dx"].map(INDEX).to_numpy(dtype=np.int64)
+
+
+def probabilities(table: pd.DataFrame) -> Floats:
+    """The probabilities, [N, C]."""
+    return table[[*CLASSES]].to_numpy(dtype=np.float64)
+
+
+def ensemble(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Mean probabilities over the recipes, in the first table's order of images.
+
+    Raises:
+        DermalineError: the tables are not about the same images, or disagree on an image's lesion, group, split or dx.
+    """
+    first = tables[0].set_index("image_id")
+    aligned = []
+    for table in tables:
+        other = table.set_index("image_id")
+        if len(other) != len(first) or not other.index.isin(first.index).all():
+            raise DermalineError("the recipes' predictions are not for the same images; run every predict stage again")
+        aligned.append(other.loc[first.index])
+        for column in IDENTITY[1:]:
+            unequal = (aligned[-1][column] != first[column]).to_numpy()
+            if unequal.any():
+                name = first.index[unequal.argmax()]
+                raise DermalineError(f"the recipes' predictions disagree on the {column} of {name}; run predict again")
+    mean = reduce(np.add, [probabilities(table) for table in aligned]) / len(aligned)
+    return tables[0].assign(**dict(zip(CLASSES, mean.T, strict=True)))
+
+
+def by_lesion(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a lesion: the mean of its photographs' probabilities; `image_id` is that of its first photograph.
+
+    Raises:
+        DermalineError: a lesion has two diagnoses, or lies in two groups or splits.
+    """
+    lesions = table.groupby("lesion_id", sort=False)
+    for column in ("dx", "group", "split"):
+        several = lesions[column].nunique()
+        if several.max() > 1:
+            raise DermalineError(f"lesion {several.idxmax()} has more than one {column}; run prepare and split again")
+    rows = lesions.agg({name: "first" for name in IDENTITY if name != "lesion_id"} | dict.fromkeys(CLASSES, "mean"))
+    return rows.reset_index()[[*IDENTITY, *CLASSES]]

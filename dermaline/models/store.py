@@ -1,0 +1,48 @@
+"""A trained model on disk: `model.safetensors` and `recipe.json`, all that is needed to use it."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dermaline.classes import CLASSES
+from dermaline.errors import DermalineError
+from dermaline.files import replacing, write_json
+from dermaline.models.network import Network
+from dermaline.params import Recipe
+
+
+def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: dict) -> None:
+    """Write a model folder whole: the weights, and the recipe with the class order and whatever `facts` add."""
+    with replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial / "model.safetensors"
+        )
+        write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": recipe.model_dump(mode="json"), **facts})
+
+
+def load(folder: Path) -> tuple[Network, Recipe]:
+    """The network of a model folder in evaluation mode, and its recipe.
+
+    Raises:
+        DermalineError: a file is missing or broken, or the model's classes are not this version's.
+    """
+    try:
+        description = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate(description["recipe"])
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as problem:
+        raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
+    if tuple(description["classes"]) != CLASSES:
+        raise DermalineError(f"{folder}: made for the classes {description['classes']}; retrain it")
+    network = Network(recipe, pretrained=False)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as problem:
+        raise DermalineError(
+            f"{folder}: weights and recipe do not match ({str(problem).splitlines()[1].strip()})"
+        ) from None
+    return network.eval(), recipe

@@ -1,0 +1,195 @@
+"""HTTP downloads that survive a broken connection, a changed file and a small disk."""
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from dermaline.errors import DermalineError
+
+RETRIES = 6
+PAUSE = 0.5  # seconds before the first retry, doubled for each further one
+TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
+CHUNK = 1 << 16  # bytes; a broken connection loses up to one chunk
+
+
+def project_root() -> Path:
+    """The main checkout, also inside DVC's temporary experiments."""
+    return Path(os.environ.get("DVC_ROOT") or ".")
+
+
+def scratch(*names: str) -> Path:
+    """A folder for downloads, outside the outputs that DVC deletes before a stage runs."""
+    return project_root().joinpath(".scratch", "downloads", *names)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Stop unless the disk of `folder`, which need not exist yet, has `needed` bytes free.
+
+    Raises:
+        DermalineError: it names the folder, what is needed and what is free, in MB.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DermalineError(f"{folder}: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free; make room")
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    md5: str | None = None,
+    session: requests.Session | None = None,
+    params: Mapping[str, str] | None = None,
+) -> Path:
+    """Download `url` to `target`, going on from `TARGET.part` where an earlier attempt ended.
+
+    Args:
+        url: an HTTP address, asked with the query `params`.
+        target: appears only when whole and checked; one that is there and passes the checks is reused.
+        size: bytes the file must have.
+        md5: hexadecimal digest it must have.
+        session: carries headers or credentials.
+
+    Returns:
+        `target`.
+
+    Raises:
+        DermalineError: the server refuses, the connection keeps breaking, the disk is too small, or the file
+            is not the expected one (which is then deleted).
+    """
+    if target.exists():
+        if not _fault(target, size, md5):
+            return target
+        target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    transfer = _Transfer(session or requests.Session(), url, params, target.with_name(target.name + ".part"), size)
+    transfer.run()
+    fault = _fault(transfer.part, size, md5)
+    if fault:
+        transfer.start_over()
+        raise DermalineError(f"{url}: {fault}; the damaged download was deleted, run again")
+    transfer.part.replace(target)
+    transfer.start_over()
+    return target
+
+
+def _fault(path: Path, size: int | None, md5: str | None) -> str | None:
+    """What is wrong with a finished file, or None."""
+    if size is not None and _length(path) != size:
+        return f"has {_length(path)} bytes, expected {size}"
+    if md5 is not None:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5.lower():
+            return f"has MD5 {found}, expected {md5}"
+    return None
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+class _BrokenOff(Exception):
+    """The transfer ended early; the next attempt goes on from what is on disk."""
+
+
+_PASSING = (_BrokenOff, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """Fills `part`. What tells the server's file from a later version of it stands in a note beside the part."""
+
+    session: requests.Session
+    url: str
+    params: Mapping[str, str] | None
+    part: Path
+    size: int | None
+
+    def run(self) -> None:
+        """Attempt until all bytes are there."""
+        for retry in range(RETRIES + 1):
+            if self.size is not None and _length(self.part) == self.size:
+                return  # an earlier run was stopped between the last byte and the check
+            try:
+                return self._attempt()
+            except _PASSING as e:
+                if retry == RETRIES:
+                    kept = f"{_length(self.part) / 1e6:,.1f} MB are kept, run again to go on"
+                    raise DermalineError(f"{self.url}: broken off {retry + 1} times ({_line(e)}); {kept}") from None
+            except requests.RequestException as e:
+                raise DermalineError(f"{self.url}: cannot be downloaded ({_line(e)}); check the address") from None
+            time.sleep(PAUSE * 2**retry)
+
+    def start_over(self) -> None:
+        """Forget what was received."""
+        self.part.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    @property
+    def _note(self) -> Path:
+        return self.part.with_name(self.part.name + ".etag")
+
+    def _attempt(self) -> None:
+        """One request: append what is missing, or start over when the server sends all of the file."""
+        have = _length(self.part)
+        begun = self._note.read_text(encoding="utf-8") if self._note.exists() else ""
+        headers = {"Accept-Encoding": "identity"}  # ranges and sizes count the stored bytes
+        if have and begun:
+            headers |= {"Range": f"bytes={have}-", "If-Range": begun}
+        with self.session.get(self.url, params=self.params, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            self._check(answer, have, begun)
+            if answer.status_code == 200:
+                self.start_over()
+                have = 0
+                self._note.write_text(_validator(answer), encoding="utf-8")
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else self.size
+            require_space(self.part.parent, (total or have) - have)
+            self._append(answer, have, total)
+        if total is not None and _length(self.part) < total:
+            raise _BrokenOff(f"{_length(self.part)} of {total} bytes")
+
+    def _check(self, answer: requests.Response, have: int, begun: str) -> None:
+        """Return when the body can be used: all of the file (200), or the very rest of the one begun (206)."""
+        status = f"the server answered {answer.status_code} {answer.reason}"
+        if answer.status_code == 206:
+            the_rest = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if the_rest and _validator(answer) in ("", begun):
+                return
+        if answer.status_code in (206, 416):  # other bytes than asked for, or beyond the end of a file that changed
+            self.start_over()
+            raise _BrokenOff("the server's file has changed")
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise _BrokenOff(status)
+        if answer.status_code != 200:
+            raise DermalineError(f"{self.url}: {status}; check the address and the right to read it")
+
+    def _append(self, answer: requests.Response, have: int, total: int | None) -> None:
+        name = self.part.name.removesuffix(".part")
+        with (
+            self.part.open("ab") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name) as bar,
+        ):
+            for chunk in answer.iter_content(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _validator(answer: requests.Response) -> str:
+    """What If-Range may name: a strong ETag or the date; a weak ETag does not promise the same bytes."""
+    etag = answer.headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified", "")
+
+
+def _line(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:200]

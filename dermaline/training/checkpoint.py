@@ -1,0 +1,48 @@
+"""Where a training that was stopped finds its way back.
+
+The checkpoint lies in a scratch folder that neither Git nor DVC knows: DVC deletes a stage's outputs before it
+runs. The folder's name is a fingerprint of parameters, code and data, so nothing else's checkpoint is ever taken.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dermaline.files import replacing
+
+
+def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
+    """A hash of the settings, the content of `files`, and the code of this project that is loaded now."""
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("dermaline", "stages")}
+    code = [Path(module.__file__) for _, module in sorted(loaded.items()) if getattr(module, "__file__", None)]
+    for path in [*code, *files]:
+        with path.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "blake2b").digest())
+    return digest.hexdigest()
+
+
+class Scratch:
+    """One training's scratch folder, `.scratch/FINGERPRINT` under the main checkout (also in a DVC temporary run)."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / name
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole."""
+        with replacing(self.folder / "checkpoint.pt") as partial:
+            torch.save(state, partial)
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None before the first."""
+        path = self.folder / "checkpoint.pt"
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

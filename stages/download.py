@@ -1,0 +1,51 @@
+"""Bring the images, the table and the masks to `data/raw`, from the source that `data.source` names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dermaline import errors, params
+
+RAW = Path("data/raw")
+
+
+# Each source is imported when it is used: the generated data needs neither a network nor Kaggle's client.
+def _synthetic(data: params.Data, folder: Path) -> None:
+    from dermaline.sources import synthetic
+
+    synthetic.fetch(data, folder)
+
+
+def _local(data: params.Data, folder: Path) -> None:
+    from dermaline.sources import local
+
+    local.fetch(data, folder)
+
+
+def _kaggle(data: params.Data, folder: Path) -> None:
+    from dermaline.sources import kaggle
+
+    kaggle.fetch(data, folder)
+
+
+def _dataverse(data: params.Data, folder: Path) -> None:
+    from dermaline.sources import dataverse
+
+    dataverse.fetch(data, folder)
+
+
+SOURCES: dict[str, Callable[[params.Data, Path], None]] = {
+    "synthetic": _synthetic,
+    "local": _local,
+    "kaggle": _kaggle,
+    "dataverse": _dataverse,
+}
+
+
+def main() -> None:
+    """Run the stage."""
+    data = params.load("data")
+    SOURCES[data.source](data, RAW)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,81 @@
+"""Decode every image once, find near-duplicates, and write the packed arrays with their index."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermaline import params
+from dermaline.data.decode import decode, decode_mask
+from dermaline.data.duplicates import groups, similar_pairs
+from dermaline.data.pack import keep_rows, pack
+from dermaline.data.table import read_table
+from dermaline.errors import DermalineError, run
+from dermaline.files import replacing, write_json
+from dermaline.params import Prepare
+from dermaline.sources.archive import RawZip
+
+RAW = Path("data/raw")
+PREPARED = Path("data/prepared")
+
+
+def refuse(path: Path, bad: dict[str, str]) -> None:
+    image_id, reason = next(iter(bad.items()))
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    raise DermalineError(f"{path}: {image_id}: {reason}{more}; mend it or set prepare.bad_images to drop")
+
+
+def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Pack the images, and the masks when the source has some; give the rows that stayed and what was dropped."""
+    limits = {"size": options.size, "max_megapixels": options.max_megapixels}
+    wanted = {"images": ((*options.size, 3), decode), "masks": (options.size, decode_mask)}
+    bad: dict[str, str] = {}
+    for name, (shape, decoder) in wanted.items():
+        path = RAW / f"{name}.zip"
+        if name == "masks" and not path.exists():
+            continue
+        found = pack(RawZip(path), list(table.image_id), folder / f"{name}.npy", shape, partial(decoder, **limits))
+        if found and options.bad_images == "stop":
+            refuse(path, found)
+        bad.update({image_id: f"{path.name}: {reason}" for image_id, reason in found.items()})
+    if bad:
+        rows = np.flatnonzero(~table.image_id.isin(bad))
+        for path in sorted(folder.glob("*.npy")):
+            keep_rows(path, rows)
+        table = table.iloc[rows].reset_index(drop=True)
+    return table, bad
+
+
+def report(index: pd.DataFrame, bad: dict[str, str], pairs: pd.DataFrame) -> dict:
+    return {
+        "images": len(index),
+        "lesions": int(index.lesion_id.nunique()),
+        "groups": int(index.group.nunique()),
+        "images_per_class": index.dx.value_counts().sort_index().to_dict(),
+        "lesions_per_class": index.groupby("dx").lesion_id.nunique().to_dict(),
+        "missing": {name: int(index[name].isna().sum()) for name in ("age", "sex", "localization")},
+        "dropped": bad,
+        "near_duplicates": [
+            {"a": index.image_id[p.a], "b": index.image_id[p.b], "similarity": float(p.similarity)}
+            for p in pairs.itertuples()
+        ],
+    }
+
+
+def main() -> None:
+    options = params.load("prepare")
+    table = read_table(RAW / "metadata.csv")
+    with replacing(PREPARED) as folder:
+        folder.mkdir(parents=True)
+        table, bad = pack_images(table, options, folder)
+        pairs = similar_pairs(np.load(folder / "images.npy", mmap_mode="r"), options.duplicate_similarity)
+        pairs = pairs[table.lesion_id[pairs.a].to_numpy() != table.lesion_id[pairs.b].to_numpy()]
+        table.insert(2, "group", groups(table.lesion_id, pairs))
+        table.insert(0, "row", table.index)
+        table.to_csv(folder / "index.csv", index=False, lineterminator="\n")
+        write_json(folder / "report.json", report(table, bad, pairs))
+
+
+if __name__ == "__main__":
+    run(main)

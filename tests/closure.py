@@ -1,0 +1,39 @@
+"""Which of the project's files a stage script imports, directly or not, read from the source."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("dermaline", "stages")
+
+
+def imported_files(script: Path) -> set[str]:
+    """The import closure of a script, itself included, as paths from the root; a package's `__init__.py` counts too."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in _imports(path):
+            waiting.extend(_files(name))
+    return {path.relative_to(ROOT).as_posix() for path in found if path.read_text().strip()}
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+def _files(name: str) -> list[Path]:
+    """The module that a dotted name means (its last part may be a function) and the packages around it."""
+    parts = name.split(".")
+    files = [ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    files += [ROOT.joinpath(*parts[:depth]).with_suffix(".py") for depth in range(1, len(parts) + 1)]
+    return [file for file in files if file.is_file()]

@@ -1,0 +1,107 @@
+"""The Dataverse source against a server that answers as Dataverse does, with all of HAM10000 in small."""
+
+import hashlib
+
+import pandas as pd
+import pytest
+
+from dermaline import params
+from dermaline.errors import DermalineError
+from dermaline.sources import dataverse, fetch
+from tests.serving import Reply, Server, contents, dataverse_files, run_download, start_download, table, wait_until
+
+LISTING = "/api/datasets/:persistentId/versions/:latest-published/files"
+PART_2 = "HAM10000_images_part_2.zip"
+TABLE = "HAM10000_metadata.tab"
+
+
+class Dataverse(Server):
+    """A server with the four files under ids of its own; the table's size and digest are wrong, as on the real one."""
+
+    def __init__(self):
+        super().__init__()
+        self.listing = []
+        self.ids = {}
+        for number, (name, content) in enumerate(dataverse_files().items(), start=41):
+            self.ids[name] = f"/api/access/datafile/{number}"
+            self.files[self.ids[name]] = content
+            digest = hashlib.md5(content).hexdigest() if name != TABLE else "f" * 32
+            file = {"id": number, "filename": name, "filesize": len(content), "md5": digest}
+            file |= {"checksum": {"type": "MD5", "value": digest}, "tabularData": name == TABLE}
+            self.listing.append({"label": name, "dataFile": file | ({"filesize": 7} if name == TABLE else {})})
+        self.routes[LISTING] = lambda seen: Reply.json({"status": "OK", "data": self.listing})
+
+    @property
+    def data(self):
+        return {"source": "dataverse", "dataverse": {"server": self.url, "doi": "doi:10.1/HAM"}}
+
+    def fetch(self, folder):
+        data = params.load("data")
+        asked = data.dataverse.model_copy(update=self.data["dataverse"])
+        dataverse.fetch(data.model_copy(update={"dataverse": asked}), folder)
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setattr(fetch, "PAUSE", 0.001)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with Dataverse() as site:
+        yield site
+
+
+def test_files_are_found_by_name_downloaded_once_and_the_table_is_judged_by_its_content(server, tmp_path, capsys):
+    server.fetch(tmp_path / "raw")
+    assert "10015 images, 7470 lesions, 10015 masks" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "raw" / "metadata.csv")) == 10_015
+    assert server.seen(LISTING)[0].query == {"persistentId": ["doi:10.1/HAM"]}
+    server.log.clear()
+    server.files[server.ids[TABLE]] = table(10_015, 7469, dataverse=True)
+    with pytest.raises(DermalineError, match="10015 images of 7469 lesions, expected 10015 images of 7470"):
+        server.fetch(tmp_path / "again")
+    assert [request.path for request in server.log] == [LISTING, server.ids[TABLE]]
+
+
+def test_a_killed_stage_leaves_no_raw_folder_and_the_next_one_goes_on(tmp_path):
+    with Dataverse() as server:
+        server.stall_on = server.ids[PART_2]
+        process = start_download(tmp_path, server.data)
+        begun = f".scratch/downloads/dataverse/*/{PART_2}.part"
+        wait_until(lambda: any(part.stat().st_size > 2 * fetch.CHUNK for part in tmp_path.glob(begun)))
+        process.kill()
+        process.communicate(timeout=10)
+        assert not (tmp_path / "data").exists()
+        server.stall_on = None
+        status, lines = run_download(tmp_path, server.data)
+        last = server.seen(server.ids[PART_2])[-1]
+        assert (status, lines) == (0, [])
+        assert last.sent == len(server.files[last.path]) - int(last.range.removeprefix("bytes=").removesuffix("-"))
+        assert len(server.seen(server.ids["HAM10000_images_part_1.zip"])) == 1
+    assert list(contents(tmp_path / "data" / "raw")) == ["images.zip", "masks.zip", "metadata.csv"]
+
+
+def test_wrong_bytes_are_not_accepted(server, tmp_path):
+    path = server.ids[PART_2]
+    server.files[path] = bytes(len(server.files[path]))
+    with pytest.raises(DermalineError, match=r"has MD5 .*, expected .*; the damaged download was deleted, run again"):
+        server.fetch(tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply.json({"status": "ERROR", "message": "Dataset not found."}, 404), r"\(404: Dataset not found\.\)"),
+        (Reply(202, b"<html>are you human?</html>"), r"\(202 Accepted, not a list of files\)"),
+        (Reply.json({"status": "OK", "data": []}), "has no file HAM10000_metadata"),
+    ],
+)
+def test_a_strange_listing_is_one_line(server, tmp_path, reply, said):
+    server.routes[LISTING] = lambda seen: reply
+    with pytest.raises(DermalineError, match=f"^{server.url}: .*{said}.*; check data.dataverse in params.yaml$"):
+        server.fetch(tmp_path / "raw")
+
+
+def test_a_file_that_may_not_be_read_is_one_line(server, tmp_path):
+    server.routes[server.ids[PART_2]] = lambda seen: Reply(401, b"no")
+    with pytest.raises(DermalineError, match=f"{server.ids[PART_2]}: the server answered 401"):
+        server.fetch(tmp_path / "raw")
