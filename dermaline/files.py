@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: written so that a reader never sees half of one, and the scratch folder of what outlives a stopped run."""
 
 import json
 import math
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dermaline.errors import DermalineError
+
 DIGITS = 6
 
 
@@ -16,11 +18,12 @@ DIGITS = 6
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
 
-    The block may make a file or a folder there. On an error nothing is left behind.
+    The block may make a file or a folder there. On an error nothing is left behind, and what a killed run left is
+    removed by the next one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
         yield partial
@@ -62,3 +65,28 @@ def rounded(content: Any) -> Any:
     if isinstance(content, float) and math.isfinite(content):
         return round(float(content), DIGITS)
     return content
+
+
+def project_root() -> Path:
+    """The main checkout, also inside DVC's temporary experiments."""
+    return Path(os.environ.get("DVC_ROOT") or ".")
+
+
+def scratch(*names: str) -> Path:
+    """A path in the main checkout's scratch folder, for what a stopped run should find again.
+
+    DVC deletes a stage's outputs before it runs, so it can't lie there.
+    """
+    return project_root().joinpath(".scratch", *names)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Stop unless the disk of `folder`, which need not exist yet, has `needed` bytes free.
+
+    Raises:
+        DermalineError: it names the folder, what is needed and what is free, in MB.
+    """
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DermalineError(f"{folder}: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free; make room")

@@ -35,7 +35,10 @@ def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd
         path = RAW / f"{name}.zip"
         if name == "masks" and not path.exists():
             continue
-        found = pack(RawZip(path), list(table.image_id), folder / f"{name}.npy", shape, partial(decoder, **limits))
+        source = RawZip(path)
+        found = pack(source, list(table.image_id), folder / f"{name}.npy", shape, partial(decoder, **limits))
+        if name == "masks":  # an image may have none; its mask is then all zero
+            found = {image_id: reason for image_id, reason in found.items() if image_id in source.names}
         if found and options.bad_images == "stop":
             refuse(path, found)
         bad.update({image_id: f"{path.name}: {reason}" for image_id, reason in found.items()})

@@ -8,7 +8,10 @@ PACKAGES = ("dermaline", "stages")
 
 
 def imported_files(script: Path) -> set[str]:
-    """The import closure of a script, itself included, as paths from the root; a package's `__init__.py` counts too."""
+    """The import closure of a script, itself included, as paths from the root.
+
+    The `__init__.py` of a package counts too, unless there is nothing in it but a docstring.
+    """
     found: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -18,7 +21,11 @@ def imported_files(script: Path) -> set[str]:
         found.add(path)
         for name in _imports(path):
             waiting.extend(_files(name))
-    return {path.relative_to(ROOT).as_posix() for path in found if path.read_text().strip()}
+    return {path.relative_to(ROOT).as_posix() for path in found if _has_code(path)}
+
+
+def _has_code(path: Path) -> bool:
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
 
 
 def _imports(path: Path) -> set[str]:

@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import pytest
 
+from dermaline import files
 from dermaline.errors import DermalineError
 from dermaline.sources import fetch
 from tests.serving import Server
@@ -126,4 +127,4 @@ def test_a_server_that_is_not_there_is_one_line(server, tmp_path):
 
 def test_downloads_lie_in_the_main_checkout(monkeypatch, tmp_path):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert fetch.scratch("a", "b") == tmp_path / ".scratch" / "downloads" / "a" / "b"
+    assert files.scratch("a", "b") == tmp_path / ".scratch" / "a" / "b"

@@ -52,7 +52,7 @@ class Network(nn.Module):
         return [parameter for parameter in self.body.parameters() if id(parameter) not in head]
 
     def start_training(self, *, backbone_frozen: bool) -> None:
-        """Go into training mode; a frozen backbone stays in evaluation mode, its batch-norm statistics hold still too."""
+        """Go into training mode; a frozen backbone stays in evaluation mode, its batch-norm statistics too."""
         self.train()
         if backbone_frozen:
             self.body.eval()

@@ -41,7 +41,9 @@ class RawWriter:
         if archive not in self._zips:
             opened = zipfile.ZipFile(self._folder / archive, "w", zipfile.ZIP_STORED)
             self._zips[archive] = self._files.enter_context(opened)
-        self._zips[archive].writestr(zipfile.ZipInfo(name, _DATE), content)
+        entry = zipfile.ZipInfo(name, _DATE)
+        entry.create_system = 3  # Unix: the same bytes on Windows too
+        self._zips[archive].writestr(entry, content)
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from typing import Any
 import requests
 
 from dermaline.errors import DermalineError
+from dermaline.files import require_space, scratch
 from dermaline.params import Data, Dataverse
 from dermaline.sources import layout
-from dermaline.sources.fetch import TIMEOUT, download, require_space, scratch
+from dermaline.sources.fetch import TIMEOUT, download
 
 FILES = (
     "HAM10000_metadata",
@@ -25,7 +26,7 @@ def fetch(data: Data, folder: Path) -> None:
     Raises:
         DermalineError: the server cannot be reached or lacks a file, or the data is not HAM10000.
     """
-    place = scratch("dataverse", re.sub(r"\W+", "-", data.dataverse.doi))
+    place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", data.dataverse.doi))
     with requests.Session() as session:
         listing = _listing(session, data.dataverse)
         wanted = {place / name: _find(listing, name, data.dataverse) for name in FILES}

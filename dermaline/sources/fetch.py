@@ -1,8 +1,6 @@
 """HTTP downloads that survive a broken connection, a changed file and a small disk."""
 
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,33 +10,12 @@ import requests
 from tqdm import tqdm
 
 from dermaline.errors import DermalineError
+from dermaline.files import require_space
 
 RETRIES = 6
 PAUSE = 0.5  # seconds before the first retry, doubled for each further one
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 CHUNK = 1 << 16  # bytes; a broken connection loses up to one chunk
-
-
-def project_root() -> Path:
-    """The main checkout, also inside DVC's temporary experiments."""
-    return Path(os.environ.get("DVC_ROOT") or ".")
-
-
-def scratch(*names: str) -> Path:
-    """A folder for downloads, outside the outputs that DVC deletes before a stage runs."""
-    return project_root().joinpath(".scratch", "downloads", *names)
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Stop unless the disk of `folder`, which need not exist yet, has `needed` bytes free.
-
-    Raises:
-        DermalineError: it names the folder, what is needed and what is free, in MB.
-    """
-    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise DermalineError(f"{folder}: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free; make room")
 
 
 def download(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from dermaline.errors import DermalineError
+from dermaline.files import require_space, scratch
 from dermaline.params import Data, Kaggle
 from dermaline.sources import layout
-from dermaline.sources.fetch import require_space, scratch
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
@@ -32,7 +32,7 @@ def fetch(data: Data, folder: Path) -> None:
     owner, _, slug = data.kaggle.dataset.partition("/")
     if not owner or not slug or "/" in slug:
         raise DermalineError(f"params.yaml: data.kaggle.dataset: '{data.kaggle.dataset}' is not OWNER/NAME")
-    archive = scratch("kaggle", f"{owner}-{slug}-v{data.kaggle.version}.zip")
+    archive = scratch("downloads", "kaggle", f"{owner}-{slug}-v{data.kaggle.version}.zip")
     if not archive.exists():
         _download(data.kaggle, archive)
     layout.write([archive], folder, official=True)

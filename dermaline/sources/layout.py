@@ -21,8 +21,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermaline.errors import DermalineError
+from dermaline.files import require_space
 from dermaline.sources.archive import COLUMNS, RawWriter, writing
-from dermaline.sources.fetch import require_space
 
 OFFICIAL = (10_015, 7_470)  # images and lesions of the whole data set
 LARGEST = 64 * 2**20  # bytes; one file is held in memory at a time, and none of HAM10000 comes near

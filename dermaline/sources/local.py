@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from dermaline.errors import DermalineError
+from dermaline.files import project_root
 from dermaline.params import Data
 from dermaline.sources import layout
-from dermaline.sources.fetch import project_root
 
 
 def fetch(data: Data, folder: Path) -> None:

@@ -6,7 +6,6 @@ runs. The folder's name is a fingerprint of parameters, code and data, so nothin
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dermaline.files import replacing
+from dermaline.files import replacing, scratch
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
@@ -32,7 +31,7 @@ class Scratch:
     """One training's scratch folder, `.scratch/FINGERPRINT` under the main checkout (also in a DVC temporary run)."""
 
     def __init__(self, name: str) -> None:
-        self.folder = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / name
+        self.folder = scratch(name)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole."""

@@ -1,0 +1,22 @@
+# Two commands: `make` runs the pipeline, `make test` runs the tests. Both make .venv first if need be.
+PYTHON := $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+
+.PHONY: all test lint
+all: .venv/installed
+	dvc repro
+
+test: .venv/installed
+	python -m pytest
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+
+.venv/installed: requirements.txt
+	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@

@@ -1,0 +1,86 @@
+"""Draw every figure of the final model, the recipes and the data into plots/figures/.
+
+Reads what `evaluate` wrote (plots/*.csv, plots/roc/, plots/pr/, metrics/test.json), plots/training/RECIPE.csv,
+models/RECIPE/recipe.json of the first recipe, data/split.csv and data/prepared/.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dermaline import errors, files, params
+from dermaline.classes import CLASSES
+from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.training.augment import augment
+
+PLOTS, PREPARED = Path("plots"), Path("data/prepared")
+PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
+
+
+def main() -> None:
+    options, recipes = params.load("plot"), params.load("ensemble")
+    index = pd.read_csv(PREPARED / "index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
+    images = np.load(PREPARED / "images.npy", mmap_mode="r")
+    with files.replacing(PLOTS / "figures") as folder:
+        folder.mkdir()
+        for name, drawn in (
+            *evaluation_figures(options.palette),
+            *training_figures(recipes, options.palette),
+            *dataset_figures(index, images, recipes[0], options.palette),
+        ):
+            style.save(drawn, folder / f"{name}.png", options.dpi)
+
+
+def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
+    """The final model on the test split."""
+    scores = json.loads(Path("metrics/test.json").read_text(encoding="utf-8"))
+    confusion, classes = pd.read_csv(PLOTS / "confusion.csv"), pd.read_csv(PLOTS / "per_class.csv")
+    roc, pr = ({name: pd.read_csv(PLOTS / kind / f"{name}.csv") for name in CLASSES} for kind in ("roc", "pr"))
+    yield "confusion_counts", diagnostics.confusion_matrix(confusion, share=False)
+    yield "confusion_shares", diagnostics.confusion_matrix(confusion, share=True)
+    yield "roc", diagnostics.roc(roc, classes, scores["macro_auc"], palette)
+    yield "precision_recall", diagnostics.precision_recall(pr, classes, scores["macro_average_precision"], palette)
+    yield "reliability", diagnostics.reliability(pd.read_csv(PLOTS / "reliability.csv"), scores["ece"], palette)
+    yield "f1_by_class", diagnostics.f1_by_class(classes, palette)
+    yield "f1_by_train_images", diagnostics.f1_by_train_images(classes, palette)
+
+
+def training_figures(recipes: list[str], palette: str) -> Iterator[tuple[str, Figure]]:
+    """How each recipe learned."""
+    for name in recipes:
+        yield f"training_{name}", training.history(pd.read_csv(PLOTS / f"training/{name}.csv"), name, palette)
+
+
+def dataset_figures(index: pd.DataFrame, images: np.ndarray, recipe: str, palette: str) -> Iterator[tuple[str, Figure]]:
+    """The data, and what the first recipe makes of them."""
+    train = index[index["split"] == "train"]
+    picked = {name: pick(rows) for name, rows in train.groupby("dx")}
+    samples = {name: [images[row] for row in rows] for name, rows in picked.items()}
+    chosen = np.stack([samples[name][0] for name in AUGMENTED if name in samples])
+    yield "class_distribution", dataset.class_distribution(index, palette)
+    yield "samples", dataset.sample_grid(samples, train["dx"].value_counts())
+    yield "augmentation", dataset.augmentation(chosen, variants(chosen, recipe))
+
+
+def pick(rows: pd.DataFrame) -> list[int]:
+    """Rows of a few images, of different lesions and spread evenly over the table."""
+    firsts = rows.drop_duplicates("lesion_id")["row"].to_numpy()
+    return firsts[np.linspace(0, len(firsts) - 1, min(PER_CLASS, len(firsts))).astype(int)].tolist()
+
+
+def variants(images: np.ndarray, recipe: str) -> np.ndarray:
+    """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
+    stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))["recipe"]
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).repeat_interleave(VARIANTS, dim=0)
+    options, generator = params.Augment(**stored["augment"]), torch.Generator().manual_seed(stored.get("seed", 0))
+    made = augment(batch, tuple(stored["size"]), options, generator).permute(0, 2, 3, 1)
+    return made.numpy().reshape(len(images), VARIANTS, *made.shape[1:])
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,91 @@
+"""The cluster bootstrap against a plain loop, and what it promises."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from dermaline.evaluation import bootstrap, metrics
+
+COUNT, SEED = 40, 3
+
+
+@pytest.fixture
+def case():
+    """Truth, two models' probabilities and groups of one to several rows, not in order."""
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 7, 90)
+    probabilities = random.dirichlet(np.ones(7), (2, 90))
+    return truth, probabilities[0], probabilities[1], np.array([f"g{number}" for number in random.integers(0, 30, 90)])
+
+
+def drawn(group, count=COUNT, seed=SEED):
+    return np.concatenate(list(bootstrap.multiplicities(group, count, seed)))
+
+
+def test_replicates_are_what_a_plain_loop_over_drawn_groups_gives(case):
+    truth, probabilities, _, group = case
+    names, random = np.unique(group), np.random.default_rng(SEED)
+    found = bootstrap.replicate(metrics.HEADLINE | metrics.PER_CLASS, truth, probabilities, group, COUNT, SEED)
+    for number in range(COUNT):
+        rows = np.concatenate(
+            [np.flatnonzero(group == names[pick]) for pick in random.integers(len(names), size=len(names))]
+        )
+        for name, metric in (metrics.HEADLINE | metrics.PER_CLASS).items():
+            expected = metric(truth[rows], probabilities[rows], None)
+            assert found[name][number] == pytest.approx(expected, nan_ok=True)
+
+
+def test_groups_stay_together_and_as_many_are_drawn_as_there_are(case):
+    group = case[3]
+    _, first, member = np.unique(group, return_index=True, return_inverse=True)
+    times = drawn(group)
+    assert times.shape == (COUNT, len(group))
+    assert (times == times[:, first][:, member]).all()
+    assert (times[:, first].sum(axis=1) == len(first)).all()
+
+
+def test_seeded_however_it_is_chunked(case, monkeypatch):
+    whole = drawn(case[3])
+    monkeypatch.setattr(bootstrap, "_CHUNK", 7 * len(case[3]))
+    assert [len(chunk) for chunk in bootstrap.multiplicities(case[3], COUNT, SEED)] == [7] * 5 + [5]
+    assert (drawn(case[3]) == whole).all()
+    assert (drawn(case[3], seed=SEED + 1) != whole).any()
+
+
+def test_interval_is_the_percentiles_of_the_values_there_are():
+    values = np.column_stack([np.arange(101.0), np.full(101, np.nan), np.r_[np.nan, np.arange(100.0)]])
+    low, high = bootstrap.interval(values)
+    assert low == pytest.approx([2.5, np.nan, 2.475], nan_ok=True)
+    assert high == pytest.approx([97.5, np.nan, 96.525], nan_ok=True)
+
+
+def test_difference_is_paired(case):
+    truth, first, second, group = case
+    compare = partial(bootstrap.difference, metrics.HEADLINE, truth, group=group, replicates=COUNT, seed=SEED)
+    assert all(np.array(ends).tolist() == [0, 0, 0] for ends in compare(first=first, second=first).values())
+    there, back = compare(first=first, second=second), compare(first=second, second=first)
+    for name, metric in metrics.HEADLINE.items():
+        value, low, high = there[name]
+        assert value == metric(truth, second) - metric(truth, first)
+        assert low <= high
+        assert np.array(back[name]) == pytest.approx(-np.array([value, high, low]))
+    better = np.eye(7)[truth] * 0.5 + first * 0.5
+    _, low, _ = compare(first=first, second=better)["balanced_accuracy"]
+    assert low > 0
+
+
+def test_interval_covers_the_truth_and_heeds_clusters():
+    """Photographs of a lesion are right or wrong together: redrawing rows instead would cover far too rarely."""
+    random, truth, inside, naive = np.random.default_rng(0), np.zeros(400, int), 0, 0
+    group = np.repeat(np.arange(80), 5)
+    for trial in range(120):
+        right = np.repeat(random.random(80) < 0.8, 5)
+        probabilities = np.eye(7)[np.where(right, 0, 1)]
+        for kind, labels in (("group", group), ("row", np.arange(400))):
+            draws = bootstrap.replicate({"a": metrics.accuracy}, truth, probabilities, labels, 200, trial)["a"]
+            low, high = bootstrap.interval(draws)
+            inside += kind == "group" and low <= 0.8 <= high
+            naive += kind == "row" and low <= 0.8 <= high
+    assert 0.88 <= inside / 120 <= 1
+    assert naive / 120 < 0.75

@@ -1,0 +1,199 @@
+"""The evaluate stage from a folder of predictions to its files, run as DVC runs it."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as reference
+
+from dermaline.classes import CLASSES
+from dermaline.errors import DermalineError
+from dermaline.evaluation import tables
+from tests import fakes
+
+
+def evaluate(folder):
+    environment = os.environ | {"PYTHONPATH": str(fakes.ROOT)}
+    command = [sys.executable, "-m", "stages.evaluate"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def load(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    table = fakes.project(folder)
+    outcome = evaluate(folder)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    return folder, table
+
+
+def numbers(content):
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from numbers(value)
+    else:
+        yield content
+
+
+def test_headline_is_flat_finite_and_of_the_ensemble(done):
+    folder, table = done
+    headline, details = load(folder, "metrics/test.json"), load(folder, "metrics/details.json")
+    assert list(details) == ["lite0", "lite0_ham", "ensemble"]
+    assert len(headline) == 21
+    assert all(math.isfinite(value) for value in numbers({**headline, **details}))
+    whole = details["ensemble"]["image_level"]
+    assert all(whole[name] == headline[name] for name in whole if name in headline)
+    assert headline["lesion_macro_auc"] == details["ensemble"]["lesion_averaged"]["macro_auc"]
+    test = table[table["split"] == "test"]
+    assert (headline["images"], headline["lesions"]) == (len(test), test["lesion_id"].nunique())
+
+
+def test_ensemble_is_scored_on_the_mean_probabilities_of_test(done):
+    folder, _ = done
+    pair = [pd.read_csv(folder / f"data/predictions/{name}.csv") for name in ("lite0", "lite0_ham")]
+    keep = pair[0]["split"] == "test"
+    mean = (pair[0][list(CLASSES)] + pair[1][list(CLASSES)])[keep].to_numpy() / 2
+    actual = pair[0].loc[keep, "dx"]
+    predicted = np.array(CLASSES)[mean.argmax(axis=1)]
+    headline = load(folder, "metrics/test.json")
+    assert headline["balanced_accuracy"] == round(reference.balanced_accuracy_score(actual, predicted), 6)
+    score = reference.roc_auc_score(actual, mean / mean.sum(axis=1, keepdims=True), multi_class="ovr")
+    assert headline["macro_auc"] == pytest.approx(score, abs=2e-6)
+    rows = pd.read_csv(folder / "plots/confusion.csv")
+    assert rows["actual"].tolist() == actual.tolist()
+    assert rows["predicted"].tolist() == predicted.tolist()
+
+
+def test_every_interval_holds_its_estimate(done):
+    details = load(done[0], "metrics/details.json")
+    for model in details.values():
+        for level in ("image_level", "lesion_averaged"):
+            blocks = [model[level], *model[level]["per_class"].values()]
+            for block in blocks:
+                for name, ends in block["intervals"].items():
+                    assert ends["low"] <= ends["high"]
+                    if name != "ece":  # the error of calibration is biased upwards in a redrawn sample
+                        assert ends["low"] - 0.02 <= block[name] <= ends["high"] + 0.02
+        assert set(model["val"]) == set(model["image_level"]["intervals"])
+
+
+def test_series_agree_with_the_numbers(done):
+    folder, table = done
+    block = load(folder, "metrics/details.json")["ensemble"]["image_level"]
+    classes = pd.read_csv(folder / "plots/per_class.csv").set_index("class")
+    assert classes.index.tolist() == list(CLASSES)
+    train = table[table["split"] == "train"]["dx"].value_counts()
+    for name in CLASSES:
+        roc, pr = (pd.read_csv(folder / f"plots/{kind}/{name}.csv") for kind in ("roc", "pr"))
+        assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(classes["auc"][name], abs=1e-5)
+        area = (pr["recall"].diff() * pr["precision"]).sum()
+        assert area == pytest.approx(classes["average_precision"][name], abs=1e-4)
+        assert classes["f1"][name] == block["per_class"][name]["f1"]
+        assert classes["train_images"][name] == train[name]
+        assert len(roc) <= 2 * classes["support"][name] + 2
+    bins = pd.read_csv(folder / "plots/reliability.csv")
+    gaps = (bins["accuracy"] - bins["confidence"]).abs() * bins["count"]
+    assert gaps.sum() / bins["count"].sum() == pytest.approx(block["ece"], abs=1e-5)
+    assert classes["support"].sum() == bins["count"].sum() == block["cases"]
+
+
+def test_a_second_run_writes_the_same_bytes(done):
+    folder, _ = done
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert evaluate(folder).returncode == 0
+    assert {path: path.read_bytes() for path in files} == before
+    assert all(b"\r" not in content for path, content in before.items() if path.suffix in (".csv", ".json"))
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(files)
+
+
+def test_one_recipe_without_a_class_in_test(tmp_path):
+    table = fakes.project(tmp_path, ("lite0",), lesions=240)
+    path = tmp_path / "data/predictions/lite0.csv"
+    rows = pd.read_csv(path).query("split == 'val' or dx not in ('mel', 'vasc')")
+    rows.to_csv(path, index=False)
+    outcome = evaluate(tmp_path)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    headline, details = load(tmp_path, "metrics/test.json"), load(tmp_path, "metrics/details.json")
+    assert list(details) == ["lite0"]
+    assert "melanoma_sensitivity" not in headline
+    assert "recall" not in details["lite0"]["image_level"]["per_class"]["mel"]
+    assert math.isfinite(headline["macro_auc"])
+    assert pd.read_csv(tmp_path / "plots/roc/vasc.csv").empty
+    assert table["dx"].nunique() == len(CLASSES)
+
+
+BROKEN = {
+    "no column 'vasc'": lambda table: table.drop(columns="vasc"),
+    "line 7 (ISIC_0000000): the image stands there twice": lambda table: pd.concat(
+        [
+            table.head(5).assign(image_id=lambda some: ["ISIC_0000000", *some["image_id"][1:]]),
+            table.head(1).assign(image_id="ISIC_0000000"),
+        ]
+    ),
+    "line 2": lambda table: table.assign(dx=["melanom", *table["dx"][1:]]),
+    "split is not one of val, test": lambda table: table.assign(split="train"),
+    "do not sum to 1": lambda table: table.assign(mel=table["mel"] / 2),
+    "not a number from 0 to 1": lambda table: table.assign(nv=["?", *table["nv"][1:].astype(str)]),
+    "has no rows": lambda table: table.head(0),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN)
+def test_broken_predictions_are_refused_in_one_line(tmp_path, message):
+    good = fakes.predictions(fakes.index(60))
+    path = tmp_path / "lite0.csv"
+    BROKEN[message](good).to_csv(path, index=False)
+    with pytest.raises(DermalineError) as problem:
+        tables.read_predictions(path)
+    assert message in str(problem.value)
+    assert str(path) in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'"a\n1,2\n3,"4', b"\xff\xfe\x00", None])
+def test_what_is_no_table_is_refused(tmp_path, content):
+    path = tmp_path / "lite0.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DermalineError, match=r"lite0\.csv"):
+        tables.read_predictions(path)
+
+
+def test_the_stage_ends_with_one_line(tmp_path):
+    fakes.project(tmp_path, ("lite0",), lesions=80)
+    path = tmp_path / "data/predictions/lite0.csv"
+    pd.read_csv(path).query("split == 'val'").to_csv(path, index=False)
+    outcome = evaluate(tmp_path)
+    assert outcome.returncode == 1
+    assert outcome.stderr == "error: data/predictions/lite0.csv: no image of test; run the split stage again\n"
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_recipes_about_other_images_or_groups_are_refused():
+    good = fakes.predictions(fakes.index(60))
+    with pytest.raises(DermalineError, match="not for the same images"):
+        tables.ensemble([good, good.iloc[1:]])
+    with pytest.raises(DermalineError, match="disagree on the dx of"):
+        tables.ensemble([good, good.assign(dx="nv")])
+    shuffled = good.sample(frac=1, random_state=0)
+    assert tables.ensemble([good, shuffled]).equals(good)
+
+
+def test_lesions_are_averaged_once_each():
+    table = fakes.predictions(fakes.index(200))
+    lesions = tables.by_lesion(table).set_index("lesion_id")
+    assert len(lesions) == table["lesion_id"].nunique()
+    name = table["lesion_id"].value_counts().index[0]
+    assert lesions.loc[name, "nv"] == pytest.approx(table[table["lesion_id"] == name]["nv"].mean())
+    with pytest.raises(DermalineError, match="more than one dx"):
+        tables.by_lesion(table.assign(lesion_id="one"))

@@ -1,0 +1,105 @@
+"""Every figure is drawn, fits its canvas, reads at half a page, and is the same bytes each time."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from dermaline.classes import CLASSES, DIAGNOSES
+from dermaline.evaluation import summary, tables
+from dermaline.evaluation.metrics import HEADLINE
+from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.params import Evaluate
+from stages import evaluate, plot
+from tests import fakes
+
+PALETTE = "colorblind"
+OPTIONS = Evaluate(bootstrap=50, seed=0, calibration_bins=15)
+
+
+def draw_all(keep=CLASSES):
+    """Every figure from generated data, of which the test split has only some classes."""
+    index = fakes.index(700)
+    test = fakes.predictions(index).query("split == 'test'")
+    test = test[test["dx"].isin(keep)]
+    train = index[index["split"] == "train"]
+    classes = summary.per_class_rows(summary.scores(test, OPTIONS), train["dx"].value_counts().to_dict())
+    roc, pr = ({name: rows(test, name) for name in CLASSES} for rows in (summary.roc_rows, summary.precision_rows))
+    truth, probabilities = tables.truth(test), tables.probabilities(test)
+    scores = {name: float(metric(truth, probabilities, None)) for name, metric in HEADLINE.items()}
+    images = fakes.images(index[:40])
+    samples = {name: list(images[number * 4 : number * 4 + 3 + number % 2]) for number, name in enumerate(keep)}
+    return {
+        "confusion_counts": diagnostics.confusion_matrix(summary.confusion_rows(test), share=False),
+        "confusion_shares": diagnostics.confusion_matrix(summary.confusion_rows(test), share=True),
+        "roc": diagnostics.roc(roc, classes, scores["macro_auc"], PALETTE),
+        "precision_recall": diagnostics.precision_recall(pr, classes, scores["macro_average_precision"], PALETTE),
+        "reliability": diagnostics.reliability(summary.reliability_rows(test, 15), scores["ece"], PALETTE),
+        "f1_by_class": diagnostics.f1_by_class(classes, PALETTE),
+        "f1_by_train_images": diagnostics.f1_by_train_images(classes, PALETTE),
+        "training": training.history(fakes.history(), "lite0", PALETTE),
+        "training_one": training.history(fakes.history(1), "a_recipe_of_one_epoch", PALETTE),
+        "class_distribution": dataset.class_distribution(index[index["dx"].isin(keep)], PALETTE),
+        "samples": dataset.sample_grid(samples, train["dx"].value_counts()),
+        "augmentation": dataset.augmentation(images[:3], [images[3:7], images[7:11] / 255, images[11:15]]),
+    }
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return draw_all()
+
+
+def test_every_figure_is_drawn_at_half_size(figures, tmp_path):
+    for name, drawn in figures.items():
+        style.save(drawn, tmp_path / f"{name}.png", dpi=75)
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.width == int(75 * style.WIDTH)
+            assert np.asarray(image.convert("L")).std() > 5
+            assert not {"Software", "Creation Time", "date"} & set(image.info)
+
+
+def test_text_is_large_enough_and_nothing_is_cut_off(figures):
+    for name, drawn in figures.items():
+        assert min(text.get_fontsize() for text in drawn.findobj(Text)) >= 8, name
+        box, size = drawn.get_tightbbox(drawn.canvas.get_renderer()), drawn.get_size_inches()
+        assert (box.min >= -0.01).all(), name
+        assert (box.max <= size + 0.01).all(), name
+
+
+def test_the_same_bytes_each_time_whatever_the_process_has_set(figures, tmp_path):
+    with mpl.rc_context({"font.size": 20, "axes.grid": True, "lines.linewidth": 5}):
+        again = draw_all()
+    for name, drawn in figures.items():
+        style.save(drawn, tmp_path / "first.png", dpi=60)
+        style.save(again[name], tmp_path / "second.png", dpi=60)
+        assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes(), name
+
+
+def test_classes_that_are_missing_leave_a_gap_not_an_error(tmp_path):
+    for name, drawn in draw_all(keep=("akiec", "mel", "nv")).items():
+        style.save(drawn, tmp_path / f"{name}.png", dpi=60)
+
+
+def test_full_names_and_numbers_are_on_the_figures(figures):
+    for name in ("confusion_counts", "roc", "f1_by_class", "class_distribution", "samples"):
+        words = "\n".join(text.get_text() for text in figures[name].findobj(Text))
+        assert all(diagnosis in words for diagnosis in DIAGNOSES.values()), name
+    assert "n = " in "".join(text.get_text() for text in figures["roc"].findobj(Text))
+
+
+def test_each_class_has_its_own_colour_line_and_marker():
+    for part in ("color", "linestyle", "marker"):
+        assert len({look[part] for look in style.looks(PALETTE).values()}) == len(CLASSES)
+
+
+def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):
+    fakes.project(tmp_path, ("lite0",), lesions=200)
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    plot.main()
+    written = {path.stem for path in (tmp_path / "plots/figures").iterdir()}
+    assert len(written) == 11
+    assert {"roc", "training_lite0", "augmentation", "samples"} <= written
+    assert not list((tmp_path / "plots").glob(".*"))

@@ -1,0 +1,74 @@
+"""The house keeps its own rules: what stages read, which module may import which, how long a stage script is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from closure import ROOT, imported_files
+from ruamel.yaml import YAML
+
+from dermaline import params
+
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+# From the ground up: a module imports from its own floor or from one before it.
+FLOORS = ("sources", "data", "models", "evaluation", "inference", "training", "figures")
+CODE = ("dermaline/", "stages/")
+
+
+def code_deps(stage: dict) -> set[str]:
+    return {dep for dep in stage["deps"] if dep.startswith(CODE)}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_deps_are_exactly_what_the_script_imports(name):
+    assert code_deps(STAGES[name]) == imported_files(ROOT / f"stages/{name}.py")
+
+
+def test_closure_sees_a_dep_that_is_missing_or_too_many():
+    deps = code_deps(STAGES["split"])
+    imported = imported_files(ROOT / "stages/split.py")
+    assert deps - {"dermaline/data/split.py"} != imported
+    assert deps | {"dermaline/data/pack.py"} != imported
+
+
+def loaded_keys(script: Path) -> set[str]:
+    """The keys a script asks `params.load` for; `{name}` of an f-string becomes DVC's `${item.recipe}`."""
+    keys = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load":
+            keys.add(re.sub(r"\{\w+\}", "${item.recipe}", ast.unparse(node.args[0]).lstrip("f").strip("'\"")))
+    return keys
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_reads_exactly_the_parameters_that_dvc_tracks(name):
+    assert loaded_keys(ROOT / f"stages/{name}.py") == set(STAGES[name].get("params", []))
+
+
+def test_only_stages_read_the_parameters():
+    readers = [path for path in (ROOT / "dermaline").rglob("*.py") if "params.load(" in path.read_text()]
+    assert readers == []
+
+
+def test_the_parameters_are_valid():
+    assert params.read(ROOT / "params.yaml").ensemble == ["lite0"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_stage_script_is_short(path):
+    assert len(path.read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_no_room_imports_from_a_floor_above(floor):
+    allowed = FLOORS[: FLOORS.index(floor) + 1]
+    for path in (ROOT / "dermaline" / floor).glob("*.py"):
+        for name in re.findall(r"^(?:from|import) dermaline\.(\w+)\.", path.read_text(), re.MULTILINE):
+            assert name in allowed, f"{path.name} imports from {name}"
+
+
+def test_every_module_is_used_by_a_stage():
+    used = set().union(*(imported_files(ROOT / f"stages/{name}.py") for name in STAGES))
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dermaline").rglob("*.py")}
+    assert {path for path in modules if not path.endswith("__init__.py")} <= used

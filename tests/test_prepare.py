@@ -1,0 +1,161 @@
+"""Preparing: what becomes of good images and of each kind of bad input."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from closure import ROOT
+from PIL import Image, ImageFilter
+from stage import error_line, run_stage
+
+from dermaline.sources.archive import COLUMNS, writing
+
+
+def photograph(seed: int, shift: int = 0) -> Image.Image:
+    """A textured picture of its own for each seed, 128 x 96; `shift` moves the frame over the same skin."""
+    noise = np.random.default_rng(seed).integers(0, 255, (160, 200, 3), dtype=np.uint8)
+    whole = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(2)).point(lambda value: (value - 128) * 4 + 128)
+    return whole.crop((20 + shift, 20 + shift, 148 + shift, 116 + shift))
+
+
+def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def mask(number: int) -> Image.Image:
+    """All lesion for odd numbers, none for even ones; in a palette of black and white, as some of HAM10000's are."""
+    image = Image.new("P", (128, 96), number % 2)
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    return image
+
+
+def metadata(count: int) -> pd.DataFrame:
+    rows = {name: [""] * count for name in COLUMNS}
+    rows["image_id"] = [f"ISIC_{number:07}" for number in range(count)]
+    rows["lesion_id"] = [f"HAM_{number:07}" for number in range(count)]
+    rows["dx"] = ["nv"] * count
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("  size: [192, 256]         # h", "  size: [48, 64]  # h")
+    (tmp_path / "params.yaml").write_text(text)
+    return tmp_path
+
+
+def write_raw(folder, jpegs: list[bytes], table: pd.DataFrame | None = None) -> None:
+    table = metadata(len(jpegs)) if table is None else table
+    with writing(folder / "data/raw") as raw:
+        for number, jpeg in enumerate(jpegs):
+            raw.add_image(f"ISIC_{number:07}", jpeg)
+            raw.add_mask(f"ISIC_{number:07}", encoded(mask(number), "PNG"))
+        raw.write_table(table)
+
+
+def drop_bad_images(folder) -> None:
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("bad_images: stop", "bad_images: drop"))
+
+
+def test_good_images_are_packed_in_the_order_of_the_index(folder):
+    pictures = [photograph(seed) for seed in range(5)]
+    write_raw(folder, [encoded(picture) for picture in pictures])
+    result = run_stage(folder, "prepare")
+    assert result.returncode == 0, result.stderr
+    images = np.load(folder / "data/prepared/images.npy")
+    masks = np.load(folder / "data/prepared/masks.npy")
+    index = pd.read_csv(folder / "data/prepared/index.csv")
+    assert images.shape == (5, 48, 64, 3)
+    assert masks.shape == (5, 48, 64)
+    assert masks.reshape(5, -1).mean(axis=1).tolist() == [0, 1, 0, 1, 0]
+    assert index.row.tolist() == list(range(5))
+    for row, picture in enumerate(pictures):
+        expected = np.asarray(picture.resize((64, 48), Image.Resampling.BICUBIC), dtype=float)
+        assert np.abs(images[row] - expected).mean() < 8
+    assert index.group.tolist() == index.lesion_id.tolist()
+
+
+def test_a_near_duplicate_under_another_lesion_joins_its_group(folder):
+    pictures = [photograph(0), photograph(1), photograph(0, shift=3), photograph(2)]
+    write_raw(folder, [encoded(picture) for picture in pictures])
+    run_stage(folder, "prepare")
+    index = pd.read_csv(folder / "data/prepared/index.csv")
+    assert index.group.tolist() == ["HAM_0000000", "HAM_0000001", "HAM_0000000", "HAM_0000003"]
+    found = json.loads((folder / "data/prepared/report.json").read_text())["near_duplicates"]
+    assert [(pair["a"], pair["b"]) for pair in found] == [("ISIC_0000000", "ISIC_0000002")]
+
+
+TRUNCATED = encoded(photograph(9))[:900]
+BOMB = encoded(Image.new("1", (12_000, 9_000)), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (TRUNCATED, "truncated"),
+        (b"a text", "not an image file"),
+        (b"", "not an image file"),
+        (BOMB, "108 megapixels"),
+    ],
+    ids=["truncated", "text", "empty", "bomb"],
+)
+def test_a_bad_image_stops_or_is_left_out_as_the_rule_says(folder, content, reason):
+    write_raw(folder, [encoded(photograph(0)), content, encoded(photograph(2))])
+    line = error_line(run_stage(folder, "prepare"))
+    assert "images.zip: ISIC_0000001" in line
+    assert reason in line
+    assert "bad_images" in line
+    assert not (folder / "data/prepared").exists()
+
+    drop_bad_images(folder)
+    result = run_stage(folder, "prepare")
+    assert result.returncode == 0, result.stderr
+    assert reason in json.loads((folder / "data/prepared/report.json").read_text())["dropped"]["ISIC_0000001"]
+    assert pd.read_csv(folder / "data/prepared/index.csv").image_id.tolist() == ["ISIC_0000000", "ISIC_0000002"]
+    images = np.load(folder / "data/prepared/images.npy")
+    assert len(images) == 2
+    assert images[1].any()
+
+
+def test_an_image_that_is_listed_but_missing_is_named(folder):
+    write_raw(folder, [encoded(photograph(0)), encoded(photograph(1))], metadata(3))
+    assert "ISIC_0000002: not in images.zip" in error_line(run_stage(folder, "prepare"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda table: table.assign(dx=["nv", "melanoma"]), "ISIC_0000001 has the unknown dx 'melanoma'"),
+        (lambda table: table.assign(image_id="ISIC_0000000"), "image_id ISIC_0000000 stands in two rows"),
+        (lambda table: table.assign(lesion_id=["HAM_1", ""]), "row 3 has no lesion_id"),
+        (lambda table: table.assign(age=["old", "5"]), "age must be a number or empty"),
+    ],
+    ids=["dx", "twice", "lesion", "age"],
+)
+def test_a_bad_table_is_refused(folder, spoil, message):
+    write_raw(folder, [encoded(photograph(0)), encoded(photograph(1))], spoil(metadata(2)))
+    line = error_line(run_stage(folder, "prepare"))
+    assert "data/raw/metadata.csv" in line
+    assert message in line
+
+
+def test_a_table_without_lesions_is_refused_and_says_why(folder):
+    write_raw(folder, [encoded(photograph(0))])
+    path = folder / "data/raw/metadata.csv"
+    pd.read_csv(path).drop(columns="lesion_id").to_csv(path, index=False)
+    assert "no column 'lesion_id'; without it photographs of one lesion" in error_line(run_stage(folder, "prepare"))
+
+
+def test_a_cut_off_zip_and_no_download_at_all_are_one_line(folder):
+    write_raw(folder, [encoded(photograph(0))])
+    archive = folder / "data/raw/images.zip"
+    archive.write_bytes(archive.read_bytes()[:500])
+    assert "images.zip: not a whole zip" in error_line(run_stage(folder, "prepare"))
+    shutil.rmtree(folder / "data/raw")
+    assert "metadata.csv: not found; run the download stage first" in error_line(run_stage(folder, "prepare"))
