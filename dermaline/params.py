@@ -93,9 +93,13 @@ class Compute(Section):
 
 
 class Phase(Section):
-    """Epochs with the same parts trainable; the factors multiply `optimizer.lr`, and 0 freezes."""
+    """Epochs with the same parts trainable; the factors multiply `optimizer.lr`, and 0 freezes.
+
+    `size` is the size of the training images when it is not the recipe's: small first, then large, costs less.
+    """
 
     epochs: Count
+    size: Size | None = None
     backbone: NotNegative
     head: Positive
 
@@ -171,6 +175,8 @@ class Params(Section):
     def _ensemble_is_known(self) -> "Params":
         if not self.ensemble:
             raise ValueError("ensemble: is empty; name at least one of recipes")
+        if "ensemble" in self.recipes:
+            raise ValueError("recipes: 'ensemble' is the name of them all together; call the recipe otherwise")
         for name in self.ensemble:
             if name not in self.recipes:
                 raise ValueError(f"ensemble: no recipe '{name}'; {nearest(name, list(self.recipes))}")

@@ -14,7 +14,7 @@ def main() -> None:
     options = params.load("split")
     index = pd.read_csv("data/prepared/index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     index["split"] = split_groups(index, options.val, options.test, options.seed)
-    write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False))
+    write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))
     summary = {}
     for name in SPLITS:
         part = index[index.split == name]

@@ -37,7 +37,7 @@ def main() -> None:
 
     history = pd.DataFrame(training.history)
     chosen = history.loc[history[SELECTED_BY].idxmax()]
-    write_text(Path(f"plots/training/{name}.csv"), history.round(DIGITS).to_csv(index=False))
+    write_text(Path(f"plots/training/{name}.csv"), history.round(DIGITS).to_csv(index=False, lineterminator="\n"))
     facts = {
         "name": name,
         "epoch": int(chosen.epoch),

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from closure import ROOT
 
 from dermaline.classes import CLASSES
 
 SHARES = (327, 514, 1099, 115, 1113, 6705, 142)  # the images of HAM10000 by class
 SITES = ("back", "face", "trunk")
-ROOT = Path(__file__).parents[1]
 
 
 def index(lesions: int = 1100, seed: int = 0) -> pd.DataFrame:

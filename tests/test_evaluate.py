@@ -2,25 +2,17 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
+import fakes
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as reference
+from stage import error_line, run_stage
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
-from tests import fakes
-
-
-def evaluate(folder):
-    environment = os.environ | {"PYTHONPATH": str(fakes.ROOT)}
-    command = [sys.executable, "-m", "stages.evaluate"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def load(folder, name):
@@ -31,7 +23,7 @@ def load(folder, name):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     table = fakes.project(folder)
-    outcome = evaluate(folder)
+    outcome = run_stage(folder, "evaluate")
     assert (outcome.returncode, outcome.stderr) == (0, "")
     return folder, table
 
@@ -110,7 +102,7 @@ def test_a_second_run_writes_the_same_bytes(done):
     folder, _ = done
     files = [path for path in folder.rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files}
-    assert evaluate(folder).returncode == 0
+    assert run_stage(folder, "evaluate").returncode == 0
     assert {path: path.read_bytes() for path in files} == before
     assert all(b"\r" not in content for path, content in before.items() if path.suffix in (".csv", ".json"))
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(files)
@@ -121,7 +113,7 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     path = tmp_path / "data/predictions/lite0.csv"
     rows = pd.read_csv(path).query("split == 'val' or dx not in ('mel', 'vasc')")
     rows.to_csv(path, index=False)
-    outcome = evaluate(tmp_path)
+    outcome = run_stage(tmp_path, "evaluate")
     assert (outcome.returncode, outcome.stderr) == (0, "")
     headline, details = load(tmp_path, "metrics/test.json"), load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
@@ -173,9 +165,8 @@ def test_the_stage_ends_with_one_line(tmp_path):
     fakes.project(tmp_path, ("lite0",), lesions=80)
     path = tmp_path / "data/predictions/lite0.csv"
     pd.read_csv(path).query("split == 'val'").to_csv(path, index=False)
-    outcome = evaluate(tmp_path)
-    assert outcome.returncode == 1
-    assert outcome.stderr == "error: data/predictions/lite0.csv: no image of test; run the split stage again\n"
+    line = error_line(run_stage(tmp_path, "evaluate"))
+    assert line == "error: data/predictions/lite0.csv: no image of test; run the split stage again"
     assert not (tmp_path / "metrics").exists()
 
 

@@ -1,5 +1,6 @@
 """Every figure is drawn, fits its canvas, reads at half a page, and is the same bytes each time."""
 
+import fakes
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -7,12 +8,12 @@ from matplotlib.text import Text
 from PIL import Image
 
 from dermaline.classes import CLASSES, DIAGNOSES
+from dermaline.errors import DermalineError
 from dermaline.evaluation import summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
 from dermaline.params import Evaluate
 from stages import evaluate, plot
-from tests import fakes
 
 PALETTE = "colorblind"
 OPTIONS = Evaluate(bootstrap=50, seed=0, calibration_bins=15)
@@ -92,6 +93,11 @@ def test_full_names_and_numbers_are_on_the_figures(figures):
 def test_each_class_has_its_own_colour_line_and_marker():
     for part in ("color", "linestyle", "marker"):
         assert len({look[part] for look in style.looks(PALETTE).values()}) == len(CLASSES)
+
+
+def test_an_unknown_palette_is_one_line():
+    with pytest.raises(DermalineError, match=r"plot\.palette.*'mud'"):
+        style.looks("mud")
 
 
 def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dermaline.classes import CLASSES, DIAGNOSES
+from dermaline.errors import DermalineError
 
 WIDTH = 3.5  # inches: half a page, or one column of two; fonts are given at this size
 SETTINGS: dict[str, Any] = {
@@ -51,7 +52,8 @@ DASHES = (
     (0, (4, 1, 1, 1, 1, 1)),
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_HUES = (1, 2, 4, 7, 3, 0, 9)  # of ten: the palest two are left out, melanoma gets the red of "colorblind"
+_CLASS_HUES = (1, 2, 4, 7, 3, 0, 9)  # of ten: the palest two are left out, melanoma gets the red of "colorblind"
+_SERIES_HUES = (0, 3, 2, 1, 4, 7, 9)
 
 Arguments = ParamSpec("Arguments")
 Look = dict[str, Any]
@@ -87,15 +89,21 @@ def canvas(height: float, width: float = WIDTH) -> Figure:
 
 def looks(palette: str) -> dict[str, Look]:
     """Colour, dashes and marker of each class from a palette that seaborn knows."""
-    colours = sns.color_palette(palette, 10)
-    parts = zip(CLASSES, _HUES, DASHES, MARKERS, strict=True)
-    return {name: {"color": colours[hue], "linestyle": dash, "marker": marker} for name, hue, dash, marker in parts}
+    return dict(zip(CLASSES, _combined(palette, _CLASS_HUES), strict=True))
 
 
 def series(palette: str, count: int) -> list[Look]:
-    """Colour, dashes and marker for `count` series that are not classes."""
-    colours = [sns.color_palette(palette, 10)[hue] for hue in (0, 3, 2, 1, 4, 7, 9)]
-    return [{"color": c, "linestyle": d, "marker": m} for c, d, m in zip(colours, DASHES, MARKERS, strict=True)][:count]
+    """Colour, dashes and marker for `count` series, at most seven, that are not classes."""
+    return _combined(palette, _SERIES_HUES)[:count]
+
+
+def _combined(palette: str, hues: Sequence[int]) -> list[Look]:
+    try:
+        colours = sns.color_palette(palette, 10)
+    except ValueError:
+        raise DermalineError(f"plot.palette: seaborn has no palette '{palette}'; try colorblind") from None
+    parts = zip(hues, DASHES, MARKERS, strict=True)
+    return [{"color": colours[hue], "linestyle": dash, "marker": marker} for hue, dash, marker in parts]
 
 
 def labels(counts: Sequence[int], names: Sequence[str] = CLASSES) -> list[str]:

@@ -88,11 +88,10 @@ def planned(images: int, seed: int) -> list[Lesion]:
 
 def spread(photos: int, among: int, rng: np.random.Generator) -> list[int]:
     """The photographs of each of `among` lesions: one each, the others at random, none with more than six."""
-    counts = [1] * among
-    for _ in range(photos - among):
-        free = [at for at, count in enumerate(counts) if count < MOST_PHOTOS]
-        counts[rng.choice(free)] += 1
-    return counts
+    counts = np.ones(among, int)
+    while (left := photos - counts.sum()) > 0:
+        counts = np.minimum(counts + np.bincount(rng.integers(among, size=left), minlength=among), MOST_PHOTOS)
+    return counts.tolist()
 
 
 def mark_copies(plan: list[Lesion], pairs: int) -> None:

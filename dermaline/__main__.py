@@ -1,0 +1,28 @@
+"""The command line: `python -m dermaline record|readme`."""
+
+import argparse
+
+from dermaline import results
+from dermaline.errors import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m dermaline", description="Dermaline's commands beside the pipeline."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    record = commands.add_parser("record", help="keep the last run's metrics and figures under results/")
+    record.add_argument("name", help="the row's name, such as the recipe's")
+    record.add_argument("--data", required=True, help="what it was measured on, such as ham10000")
+    record.add_argument("--made-by", required=True, metavar="COMMAND", help="the command that made it")
+    record.add_argument("--seconds", required=True, type=float, help="how long that command took")
+    commands.add_parser("readme", help="write the README's results table from results/summary.json")
+    options = parser.parse_args()
+    if options.command == "record":
+        print(results.record(options.name, options.data, options.made_by, options.seconds))
+    else:
+        results.write_readme()
+
+
+if __name__ == "__main__":
+    run(main)

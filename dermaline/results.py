@@ -1,0 +1,108 @@
+"""Measured results: taken from the metrics files into `results/`, and from there into the README."""
+
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dermaline.errors import DermalineError
+from dermaline.files import write_json, write_text
+
+SUMMARY = Path("results/summary.json")
+README = Path("README.md")
+START, END = "<!-- results: made by `python -m dermaline readme` -->", "<!-- end of results -->"
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
+TABLES = ("metrics/test.json", "metrics/details.json", "metrics/split.json", "plots/per_class.csv", "plots/training")
+SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
+
+
+def record(name: str, data: str, command: str, seconds: float) -> Path:
+    """Copy the metrics and figures of the last run to `results/DATA/NAME` and enter its row in the summary.
+
+    Args:
+        name: of the row, such as the recipe's.
+        data: folder name for the data it was measured on, such as `ham10000`.
+        command: what made it.
+        seconds: how long that took.
+
+    Raises:
+        DermalineError: the pipeline has not been run.
+    """
+    folder = Path("results") / data / name
+    try:
+        details = json.loads(Path("metrics/details.json").read_text())
+        split = json.loads(Path("metrics/split.json").read_text())
+    except FileNotFoundError as problem:
+        raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
+    model = list(details)[-1]
+    row = {"name": name, "kind": "single" if len(details) == 1 else "ensemble", "data": data}
+    row |= {"split": "lesion-grouped, " + ", ".join(f"{side} {part['images']}" for side, part in split.items())}
+    row |= summary_numbers(details[model]["image_level"])
+    row |= {"seeds": seeds(list(details)), "machine": machine(), "seconds": round(seconds), "command": command}
+    row |= {"commit": git("rev-parse", "HEAD")}
+    shutil.rmtree(folder, ignore_errors=True)
+    for path in (Path(table) for table in TABLES):
+        copy = shutil.copytree if path.is_dir() else shutil.copyfile
+        folder.mkdir(parents=True, exist_ok=True)
+        copy(path, folder / path.name)
+    for path in sorted(Path("plots/figures").glob("*.png")):
+        if path.name not in SHOWS_LESIONS:
+            (folder / "figures").mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / "figures" / path.name)
+    write_json(folder / "made.json", row)
+    rows = [old for old in summary() if (old["name"], old["data"]) != (name, data)]
+    write_json(SUMMARY, [*rows, row])
+    return folder
+
+
+def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
+    """The number of test images, the headline, and its 95 % intervals."""
+    found = {"n_test": scores["cases"]} | {key: scores[key] for key in HEADLINE}
+    return found | {"intervals": {key: scores["intervals"][key] for key in HEADLINE}}
+
+
+def summary() -> list[dict[str, Any]]:
+    return json.loads(SUMMARY.read_text()) if SUMMARY.exists() else []
+
+
+def seeds(models: list[str]) -> list[int]:
+    recipes = (Path(f"models/{name}/recipe.json") for name in models)
+    return [json.loads(path.read_text())["recipe"]["seed"] for path in recipes if path.exists()]
+
+
+def machine() -> str:
+    """What the numbers were made on, in words."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} cores, torch {torch.__version__}"
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The summary as a Markdown table: each headline number with its 95 % interval."""
+    lines = ["| model | data | test images | accuracy | balanced accuracy | macro F1 | macro AUC | made on |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [row["name"], row["data"], f"{row['n_test']:,}"]
+        for key in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc"):
+            low, high = row["intervals"][key]["low"], row["intervals"][key]["high"]
+            cells.append(f"{row[key]:.3f} ({low:.3f} to {high:.3f})")
+        lines.append("| " + " | ".join([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"]) + " |")
+    return "\n".join(lines)
+
+
+def write_readme() -> None:
+    """Put the table of `results/summary.json` between its marks in the README."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise DermalineError(f"{README}: the marks of the results table are gone; put back '{START}' and '{END}'")
+    write_text(README, f"{before}{START}\n{table(summary())}\n{END}{after}")
