@@ -93,15 +93,16 @@ class Compute(Section):
 
 
 class Phase(Section):
-    """Epochs with the same parts trainable; the factors multiply `optimizer.lr`, and 0 freezes.
+    """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and 0 freezes.
 
     `size` is the size of the training images when it is not the recipe's: small first, then large, costs less.
     """
 
+    name: str
     epochs: Count
-    size: Size | None = None
     backbone: NotNegative
     head: Positive
+    size: Size | None = None
 
 
 class Optimizer(Section):
@@ -128,24 +129,32 @@ class Augment(Section):
     colour_cast: Annotated[float, within(0, 1)]
 
 
-class Recipe(Section):
-    """One model to train: everything that decides its weights."""
+class Recipe(Augment, Loss, Optimizer):
+    """One model to train: everything that decides its weights, side by side.
+
+    Flat on purpose: recipes inherit by YAML's merge key, and a mapping inside would be one object shared by base and
+    heir; `dvc exp run -S` on one of them would be undone by the other without a word (tried with DVC 3.67).
+    """
 
     backbone: str
     weights: str
     size: Size
     dropout: Annotated[float, within(0, 0.95)]
     drop_path: Annotated[float, within(0, 0.95)]
-    phases: dict[str, Phase]
-    optimizer: Optimizer
+    phases: list[Phase]
     batch_size: Annotated[int, within(2, 65536)]
-    loss: Loss
-    augment: Augment
     ema: Annotated[float, within(0, 0.99999)]
     patience: Count
     precision: Literal["auto", "bf16-mixed", "32-true"]
     tta: Literal["none", "flips"]
     seed: Seed
+
+    @model_validator(mode="after")
+    def _phases_have_names(self) -> "Recipe":
+        names = [phase.name for phase in self.phases]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
+        return self
 
 
 class Evaluate(Section):

@@ -68,7 +68,8 @@ def test_no_room_imports_from_a_floor_above(floor):
             assert name in allowed, f"{path.name} imports from {name}"
 
 
-def test_every_module_is_used_by_a_stage():
-    used = set().union(*(imported_files(ROOT / f"stages/{name}.py") for name in STAGES))
+def test_every_module_is_used_by_a_stage_or_the_command_line():
+    scripts = [*(ROOT / f"stages/{name}.py" for name in STAGES), ROOT / "dermaline/__main__.py"]
+    used = set().union(*(imported_files(script) for script in scripts))
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dermaline").rglob("*.py")}
     assert {path for path in modules if not path.endswith("__init__.py")} <= used

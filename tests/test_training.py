@@ -38,7 +38,7 @@ def trained(tmp_path, monkeypatch):
 
 
 def test_a_frozen_backbone_does_not_move_nor_do_its_statistics(trained):
-    only_head = {"head": {"epochs": 1, "backbone": 0, "head": 3}}
+    only_head = [tiny.phase("head", 1, 0, 3)]
     training = trained(phases=only_head, ema=0)
     before = {name: value.clone() for name, value in training.network.state_dict().items()}
     training.run()
@@ -58,8 +58,8 @@ def test_the_whole_network_moves_in_the_second_phase(trained):
 
 
 def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
-    phases = {"good": {"epochs": 4, "backbone": 1, "head": 3}, "ruin": {"epochs": 1, "backbone": 100, "head": 100}}
-    training = trained(phases=phases, ema=0, dropout=0, drop_path=0, augment=NO_AUGMENT.model_dump())
+    phases = [tiny.phase("good", 4, 1, 3), tiny.phase("ruin", 1, 100, 100)]
+    training = trained(phases=phases, ema=0, dropout=0, drop_path=0, **NO_AUGMENT.model_dump())
     best = training.run()
     scores = [row[SELECTED_BY] for row in training.history]
     assert scores[-1] < max(scores)
@@ -93,15 +93,15 @@ def test_stopped_and_resumed_ends_with_the_same_bits(trained, monkeypatch):
 
 
 def test_patience_ends_a_phase(trained):
-    phases = {"all": {"epochs": 30, "backbone": 0, "head": 1e-12}}
+    phases = [tiny.phase("all", 30, 0, 1e-12)]
     training = trained(phases=phases, patience=2, ema=0)
     training.run()
     assert len(training.history) == 3
 
 
 def test_a_loss_that_is_not_finite_is_one_clear_line(trained):
-    with pytest.raises(DermalineError, match=r"not finite in epoch 1; lower optimizer\.lr"):
-        trained(optimizer={"lr": 1e12, "weight_decay": 1e12, "warmup": 0, "clip": 1}, ema=0).run()
+    with pytest.raises(DermalineError, match=r"not finite in epoch 1; lower lr"):
+        trained(lr=1e12, weight_decay=1e12, warmup=0, ema=0).run()
 
 
 def test_another_parameter_or_another_file_is_another_checkpoint(tmp_path):
@@ -161,7 +161,7 @@ def test_without_ranges_augmentation_only_resizes():
 
 
 def test_every_image_of_a_batch_is_augmented_by_itself():
-    options = params.load("recipes.lite0", ROOT / "params.yaml").augment
+    options = params.load("recipes.lite0", ROOT / "params.yaml")
     images = torch.randint(0, 256, (1, 3, 24, 32), dtype=torch.uint8).expand(8, -1, -1, -1)
     found = augment(images, (24, 32), options, torch.Generator().manual_seed(0))
     assert len({tuple(image.flatten().tolist()) for image in found}) == 8

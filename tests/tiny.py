@@ -11,9 +11,13 @@ from dermaline.training.loop import Examples
 def recipe(**changes) -> Recipe:
     """The recipe `lite0` at 32 x 48 pixels, one frozen epoch and two whole ones, in fp32."""
     base = params.load("recipes.lite0", ROOT / "params.yaml").model_dump()
-    phases = {"head": {"epochs": 1, "backbone": 0, "head": 3}, "all": {"epochs": 2, "backbone": 0.5, "head": 1}}
+    phases = [phase("head", 1, 0, 3), phase("all", 2, 0.5, 1)]
     small = {"size": (32, 48), "batch_size": 16, "phases": phases, "precision": "32-true"}
     return Recipe.model_validate(base | small | changes)
+
+
+def phase(name: str, epochs: int, backbone: float, head: float) -> dict:
+    return {"name": name, "epochs": epochs, "backbone": backbone, "head": head}
 
 
 def examples(count: int, seed: int, size: tuple[int, int] = (36, 54)) -> Examples:

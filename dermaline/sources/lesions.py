@@ -8,7 +8,7 @@ from dermaline.sources.skin import Patch
 
 # The mean share of its traits that a lesion borrows from a diagnosis it can be mistaken for. Raise it and the classes
 # grow harder to tell apart (0: every lesion is a textbook case; 1: most are hopeless).
-OVERLAP = 0.14
+OVERLAP = 0.2
 
 # Which diagnoses a lesion can be mistaken for, and how often for each.
 MISTAKEN_FOR: dict[str, dict[str, float]] = {

@@ -46,7 +46,7 @@ class Training:
         self.model = fabric.setup_module(network)
         self.network: Network = self.model.module
         self.average = ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        self.loss = make_loss(recipe.loss, train.labels)
+        self.loss = make_loss(recipe, train.labels)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
@@ -56,24 +56,25 @@ class Training:
         if state:
             self._restore(state)
             print(f"resumed after epoch {len(self.history)}", flush=True)
-        for name, phase in self.recipe.phases.items():
-            self._run_phase(name, phase, state)
+        for phase in self.recipe.phases:
+            self._run_phase(phase, state)
         return self.best
 
-    def _run_phase(self, name: str, phase: Phase, state: dict[str, Any] | None) -> None:
+    def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
+        name = phase.name
         done = sum(row["phase"] == name for row in self.history)
-        optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe.optimizer, phase))
+        optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe, phase))
         if state and state["phase"] == name:
             optimizer.load_state_dict(state["optimizer"])
         for number in range(done, phase.epochs):
             if self._stale_epochs(name) >= self.recipe.patience or self._is_past(name):
                 return
-            self._run_epoch(name, phase, number, optimizer)
+            self._run_epoch(phase, number, optimizer)
             self._checkpoint(name, optimizer)
 
     def _is_past(self, name: str) -> bool:
         """Whether training has already gone on to a phase after this one (seen when it resumes)."""
-        order = list(self.recipe.phases)
+        order = [phase.name for phase in self.recipe.phases]
         return bool(self.history) and order.index(self.history[-1]["phase"]) > order.index(name)
 
     def _stale_epochs(self, name: str) -> int:
@@ -81,22 +82,20 @@ class Training:
         scores = [row[SELECTED_BY] for row in self.history if row["phase"] == name]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
-    def _run_epoch(self, name: str, phase: Phase, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def _run_epoch(self, phase: Phase, number: int, optimizer: torch.optim.Optimizer) -> None:
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self.recipe.seed * 100_003 + epoch)
         train_loss, images = self._train_epoch(phase, number, epoch, optimizer)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
-            raise DermalineError(
-                f"the loss is not finite in epoch {epoch}; lower optimizer.lr or use precision 32-true"
-            )
-        row = {"epoch": epoch, "phase": name, "lr": optimizer.param_groups[-1]["peak"], "train_loss": train_loss}
+            raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
+        row = {"epoch": epoch, "phase": phase.name, "lr": optimizer.param_groups[-1]["peak"], "train_loss": train_loss}
         row |= self._validate()
         if not self.history or row[SELECTED_BY] > max(past[SELECTED_BY] for past in self.history):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
         self.history.append(row)
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if isinstance(value, float))
-        print(f"epoch {epoch} ({name})  {scores}  {images / seconds:.0f} images/s", flush=True)
+        print(f"epoch {epoch} ({phase.name})  {scores}  {images / seconds:.0f} images/s", flush=True)
 
     def _train_epoch(
         self, phase: Phase, number: int, epoch: int, optimizer: torch.optim.Optimizer
@@ -108,15 +107,13 @@ class Training:
         batches = list(shuffled(len(self.train.labels), recipe.batch_size, recipe.seed, epoch))
         total = torch.zeros((), device=device)
         for step, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)):
-            set_rates(
-                optimizer, factor(number * len(batches) + step, phase.epochs * len(batches), recipe.optimizer.warmup)
-            )
+            set_rates(optimizer, factor(number * len(batches) + step, phase.epochs * len(batches), recipe.warmup))
             images = self.train.images[chosen.to(self.train.images.device)].to(device)
             target = self.train.labels[chosen].to(device)
-            pixels = augment(images, phase.size or recipe.size, recipe.augment, generator)
+            pixels = augment(images, phase.size or recipe.size, recipe, generator)
             loss = self.loss(self.model(pixels), target)
             self.fabric.backward(loss)
-            self.fabric.clip_gradients(self.model, optimizer, max_norm=recipe.optimizer.clip, error_if_nonfinite=False)
+            self.fabric.clip_gradients(self.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             if self.average:

@@ -1,0 +1,142 @@
+"""The pipeline under real DVC, in a repository of its own, on a few small generated images."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+
+COPIED = ("dermaline", "stages", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".gitattributes")
+SMALL = (  # what is made small, in the words of params.yaml
+    ("    images: 2000\n    size: [192, 256]", "    images: 210\n    size: [48, 64]"),
+    ("  size: [192, 256]         # height, width of the packed", "  size: [48, 64]  # height, width of the packed"),
+    ("    size: [96, 128] ", "    size: [32, 48] "),
+    ("name: all, epochs: 6,", "name: all, epochs: 1,"),
+    ("bootstrap: 1000", "bootstrap: 20"),
+)
+EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+
+
+class Repository:
+    """A checkout with DVC in which commands are run as a user would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+
+    def run(self, command: str) -> str:
+        done = subprocess.run(
+            command.split(), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro`; the stages that ran, in order."""
+        return re.findall(r"Running stage '([^']+)'", self.run("dvc repro"))
+
+    def edit(self, old: str, new: str, file: str = "params.yaml") -> None:
+        path = self.folder / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    def commit(self, message: str) -> None:
+        self.run("git add -A")
+        self.run(f"git -c user.name=t -c user.email=t@t commit -q -m {message}")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("pipeline"))
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, repository.folder / name)
+    for old, new in SMALL:
+        repository.edit(old, new)
+    repository.run("git init -q")
+    repository.run("dvc init -q")
+    assert repository.repro() == EVERYTHING
+    repository.commit("first")
+    return repository
+
+
+@pytest.fixture(autouse=True)
+def restored(repository):
+    """Each test starts and ends at the first commit, with its outputs."""
+    yield
+    repository.run("git reset -q --hard")
+    repository.run("dvc checkout -q")
+
+
+def test_a_second_repro_runs_nothing_and_leaves_nothing_behind(repository):
+    assert repository.repro() == []
+    assert repository.run("git status --porcelain") == ""
+
+
+def test_a_plot_colour_runs_only_plot(repository):
+    repository.edit("palette: colorblind", "palette: deep")
+    assert repository.repro() == ["plot"]
+
+
+def test_a_bootstrap_setting_runs_no_network(repository):
+    repository.edit("bootstrap: 20", "bootstrap: 30")
+    assert set(repository.repro()) <= {"evaluate", "plot"}
+
+
+def test_a_split_seed_decodes_nothing(repository):
+    repository.edit("split:\n  seed: 0", "split:\n  seed: 1")
+    assert repository.repro() == ["split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+
+
+def test_a_new_recipe_is_one_training(repository):
+    repository.edit("  lite0_ham:", "  other:\n    <<: *lite0\n    seed: 7\n  lite0_ham:")
+    repository.edit("ensemble: [lite0]", "ensemble: [lite0, other]")
+    ran = repository.repro()
+    assert sorted(ran) == ["evaluate", "plot", "predict@other", "train@other"]
+    details = json.loads((repository.folder / "metrics/details.json").read_text())
+    assert list(details) == ["lite0", "other", "ensemble"]
+
+
+def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
+    repository.edit("    size: [168, 224]", "    size: [160, 224]")
+    assert repository.repro() == []
+
+
+def test_an_experiment_changes_one_parameter_and_is_listed(repository):
+    repository.run(
+        "dvc exp run --name seed1 -S recipes.lite0.seed=1 -S recipes.lite0.lr=1e-5 -S recipes.lite0.phases.0.head=2"
+    )
+    recipe = json.loads((repository.folder / "models/lite0/recipe.json").read_text())["recipe"]
+    assert recipe["seed"] == 1
+    assert recipe["lr"] == 1e-5
+    assert recipe["phases"][0]["head"] == 2
+    assert "seed1" in repository.run("dvc exp list --name-only")
+    changed = json.loads(repository.run("dvc params diff --json"))
+    assert set(changed["params.yaml"]) == {"recipes.lite0.seed", "recipes.lite0.lr", "recipes.lite0.phases"}
+    assert json.loads(repository.run("dvc metrics diff --json"))["metrics/test.json"]
+
+
+def test_a_stopped_training_goes_on_where_it_was(repository):
+    """Killed between two epochs, `dvc repro` resumes, and the model has the same bits as one never stopped."""
+    model = repository.folder / "models/lite0/model.safetensors"
+    repository.edit("lr: 1e-3", "lr: 2e-3")
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=repository.folder, env=repository.environment, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("epoch 1"):
+            os.killpg(process.pid, 9)
+    process.wait()
+    assert not model.exists()
+    output = repository.run("dvc repro")
+    assert "resumed after epoch 1" in output
+    resumed = model.read_bytes()
+    repository.run("dvc repro --force --single-item train@lite0")
+    assert model.read_bytes() == resumed

@@ -1,0 +1,47 @@
+"""The README says what the results files say."""
+
+import json
+
+from closure import ROOT
+from ruamel.yaml import YAML
+
+from dermaline import results
+
+
+def test_the_readme_table_is_made_from_the_summary(monkeypatch, tmp_path):
+    text = (ROOT / "README.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/summary.json").write_text((ROOT / "results/summary.json").read_text())
+    (tmp_path / "README.md").write_text(text)
+    results.write_readme()
+    assert (tmp_path / "README.md").read_text() == text
+
+
+def test_every_row_of_the_summary_has_its_metrics_beside_it():
+    for row in json.loads((ROOT / "results/summary.json").read_text()):
+        folder = ROOT / "results" / row["data"] / row["name"]
+        test = json.loads((folder / "test.json").read_text())
+        assert test["images"] == row["n_test"]
+        for key in results.HEADLINE:
+            assert row[key] == test[key]
+            assert row["intervals"][key]["low"] <= row[key] <= row["intervals"][key]["high"]
+
+
+def test_no_figure_in_the_results_shows_a_lesion():
+    shown = [path.name for path in (ROOT / "results").rglob("*.png") if path.name in results.SHOWS_LESIONS]
+    assert shown == []
+
+
+def test_the_stage_graph_of_the_readme_has_every_stage():
+    text = (ROOT / "README.md").read_text()
+    graph = text.split("```mermaid")[1].split("```")[0]
+    for stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]:
+        assert f"{stage}[" in graph, stage
+
+
+def test_every_dependency_is_explained_in_the_readme():
+    lines = [line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line]
+    table = (ROOT / "README.md").read_text().split("## Dependencies")[1]
+    assert [name for name, _ in lines if name not in table] == []
+    assert all("#" in rest for _, rest in lines)
