@@ -126,10 +126,8 @@ def test_a_stopped_training_goes_on_where_it_was(repository):
     """Killed between two epochs, `dvc repro` resumes, and the model has the same bits as one never stopped."""
     model = repository.folder / "models/lite0/model.safetensors"
     repository.edit("lr: 1e-3", "lr: 2e-3")
-    process = subprocess.Popen(
-        ["dvc", "repro"], cwd=repository.folder, env=repository.environment, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    options = {"cwd": repository.folder, "env": repository.environment, "start_new_session": True}
+    process = subprocess.Popen(["dvc", "repro"], stdout=subprocess.PIPE, text=True, **options)
     for line in process.stdout:
         if line.startswith("epoch 1"):
             os.killpg(process.pid, 9)

@@ -69,8 +69,9 @@ class Training:
         for number in range(done, phase.epochs):
             if self._stale_epochs(name) >= self.recipe.patience or self._is_past(name):
                 return
-            self._run_epoch(phase, number, optimizer)
+            said = self._run_epoch(phase, number, optimizer)
             self._checkpoint(name, optimizer)
+            print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
 
     def _is_past(self, name: str) -> bool:
         """Whether training has already gone on to a phase after this one (seen when it resumes)."""
@@ -82,7 +83,8 @@ class Training:
         scores = [row[SELECTED_BY] for row in self.history if row["phase"] == name]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
-    def _run_epoch(self, phase: Phase, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def _run_epoch(self, phase: Phase, number: int, optimizer: torch.optim.Optimizer) -> str:
+        """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self.recipe.seed * 100_003 + epoch)
         train_loss, images = self._train_epoch(phase, number, epoch, optimizer)
@@ -95,7 +97,7 @@ class Training:
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
         self.history.append(row)
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if isinstance(value, float))
-        print(f"epoch {epoch} ({phase.name})  {scores}  {images / seconds:.0f} images/s", flush=True)
+        return f"epoch {epoch} ({phase.name})  {scores}  {images / seconds:.0f} images/s"
 
     def _train_epoch(
         self, phase: Phase, number: int, epoch: int, optimizer: torch.optim.Optimizer
