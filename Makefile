@@ -6,17 +6,17 @@ export PATH := $(BIN):$(PATH)
 
 .PHONY: all test lint
 all: .venv/installed
-	dvc repro
+	$(BIN)/dvc repro
 
 test: .venv/installed
-	python -m pytest
+	$(BIN)/python -m pytest
 
 lint: .venv/installed
-	ruff check .
-	ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 .venv/installed: requirements.txt
 	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch $@

@@ -27,6 +27,17 @@ def fabric(device: str, precision: str) -> Fabric:
     return Fabric(accelerator=device, devices=1, precision=precision)
 
 
+def in_words(fabric: Fabric) -> str:
+    """The device for a reader: a GPU's name, or the number of processor cores in use."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    return (
+        f"{fabric.device.type}, {torch.get_num_threads()} threads"
+        if fabric.device.type == "cpu"
+        else fabric.device.type
+    )
+
+
 def _computes_in_bf16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

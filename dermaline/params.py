@@ -146,7 +146,6 @@ class Recipe(Augment, Loss, Optimizer):
     ema: Annotated[float, within(0, 0.99999)]
     patience: Count
     precision: Literal["auto", "bf16-mixed", "32-true"]
-    tta: Literal["none", "flips"]
     seed: Seed
 
     @model_validator(mode="after")
@@ -155,6 +154,10 @@ class Recipe(Augment, Loss, Optimizer):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
         return self
+
+
+class Predict(Section):
+    tta: Literal["none", "flips"]
 
 
 class Evaluate(Section):
@@ -177,6 +180,7 @@ class Params(Section):
     compute: Compute
     ensemble: list[str]
     recipes: dict[str, Recipe]
+    predict: Predict
     evaluate: Evaluate
     plot: Plot
 

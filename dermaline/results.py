@@ -1,22 +1,20 @@
 """Measured results: taken from the metrics files into `results/`, and from there into the README."""
 
 import json
-import platform
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from dermaline import params
 from dermaline.errors import DermalineError
-from dermaline.files import write_json, write_text
+from dermaline.files import replacing, write_json, write_text
 
 SUMMARY = Path("results/summary.json")
 README = Path("README.md")
 START, END = "<!-- results: made by `python -m dermaline readme` -->", "<!-- end of results -->"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
-TABLES = ("metrics/test.json", "metrics/details.json", "metrics/split.json", "plots/per_class.csv", "plots/training")
+TABLES = ("metrics/test.json", "metrics/details.json", "metrics/split.json", "plots/per_class.csv")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
 
 
@@ -25,38 +23,44 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
 
     Args:
         name: of the row, such as the recipe's.
-        data: folder name for the data it was measured on, such as `ham10000`.
+        data: folder name for the data it was measured on, such as `ham10000`; generated data are `synthetic`.
         command: what made it.
         seconds: how long that took.
 
     Raises:
-        DermalineError: the pipeline has not been run.
+        DermalineError: the pipeline has not been run, or `data` is not what it ran on.
     """
+    if (params.read().data.source == "synthetic") != (data == "synthetic"):
+        raise DermalineError(
+            f"--data {data}: the run's data.source is {params.read().data.source}; name the data right"
+        )
     folder = Path("results") / data / name
     try:
-        details = json.loads(Path("metrics/details.json").read_text())
-        split = json.loads(Path("metrics/split.json").read_text())
+        details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
+        recipes = [model for model in details if model != "ensemble"]
+        trained = [json.loads(Path(f"models/{recipe}/recipe.json").read_text()) for recipe in recipes]
+        _copy(folder, [*TABLES, *(f"plots/training/{recipe}.csv" for recipe in recipes)])
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
-    model = list(details)[-1]
-    row = {"name": name, "kind": "single" if len(details) == 1 else "ensemble", "data": data}
+    row = {"name": name, "kind": "single" if len(recipes) == 1 else "ensemble", "data": data}
     row |= {"split": "lesion-grouped, " + ", ".join(f"{side} {part['images']}" for side, part in split.items())}
-    row |= summary_numbers(details[model]["image_level"])
-    row |= {"seeds": seeds(list(details)), "machine": machine(), "seconds": round(seconds), "command": command}
-    row |= {"commit": git("rev-parse", "HEAD")}
-    shutil.rmtree(folder, ignore_errors=True)
-    for path in (Path(table) for table in TABLES):
-        copy = shutil.copytree if path.is_dir() else shutil.copyfile
-        folder.mkdir(parents=True, exist_ok=True)
-        copy(path, folder / path.name)
-    for path in sorted(Path("plots/figures").glob("*.png")):
-        if path.name not in SHOWS_LESIONS:
-            (folder / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / "figures" / path.name)
+    row |= summary_numbers(details[list(details)[-1]]["image_level"])
+    row |= {"seeds": [model["recipe"]["seed"] for model in trained], "machine": machine(trained[0])}
+    row |= {"seconds": round(seconds), "command": command, "commit": git("rev-parse", "HEAD")}
     write_json(folder / "made.json", row)
     rows = [old for old in summary() if (old["name"], old["data"]) != (name, data)]
     write_json(SUMMARY, [*rows, row])
     return folder
+
+
+def _copy(folder: Path, tables: list[str]) -> None:
+    with replacing(folder) as partial:
+        (partial / "figures").mkdir(parents=True)
+        for path in (Path(table) for table in tables):
+            shutil.copyfile(path, partial / path.name)
+        for path in sorted(Path("plots/figures").glob("*.png")):
+            if path.name not in SHOWS_LESIONS:
+                shutil.copyfile(path, partial / "figures" / path.name)
 
 
 def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
@@ -69,16 +73,9 @@ def summary() -> list[dict[str, Any]]:
     return json.loads(SUMMARY.read_text()) if SUMMARY.exists() else []
 
 
-def seeds(models: list[str]) -> list[int]:
-    recipes = (Path(f"models/{name}/recipe.json") for name in models)
-    return [json.loads(path.read_text())["recipe"]["seed"] for path in recipes if path.exists()]
-
-
-def machine() -> str:
-    """What the numbers were made on, in words."""
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} cores, torch {torch.__version__}"
+def machine(trained: dict[str, Any]) -> str:
+    """What the model was trained on, in words, from its `recipe.json`."""
+    return f"{trained['device']}, {trained['precision']}, torch {trained['torch']}"
 
 
 def git(*arguments: str) -> str:

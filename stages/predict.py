@@ -26,7 +26,7 @@ def main() -> None:
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)
         images = load_images(rows, recipe.size, device.device)
-        found = probabilities(network, images, device, tta=recipe.tta).numpy()
+        found = probabilities(network, images, device, tta=params.load("predict").tta).numpy()
         tables.append(pd.concat([rows[COLUMNS], pd.DataFrame(found, columns=list(CLASSES))], axis=1))
     text = pd.concat(tables).to_csv(index=False, float_format="%.7f", lineterminator="\n")
     write_text(Path(f"data/predictions/{name}.csv"), text)

@@ -8,10 +8,10 @@ import timm
 import torch
 
 from dermaline import params
-from dermaline.compute import fabric
+from dermaline.compute import fabric, in_words
 from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, read_split, training_size
 from dermaline.errors import run
-from dermaline.files import DIGITS, write_text
+from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models.store import save
 from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import SELECTED_BY, Examples, Training
@@ -25,7 +25,9 @@ def main() -> None:
     precision = device.strategy.precision.precision
     print(f"training {name} on {device.device}, {precision}", flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
-    scratch = Scratch(fingerprint(settings, [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT]))
+    start = project_root() / recipe.weights  # a file, when the recipe names one
+    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
+    scratch = Scratch(fingerprint(settings, inputs))
 
     rows = {split: read_split(split) for split in ("train", "val")}
     sizes = {"train": training_size(recipe.size), "val": recipe.size}
@@ -42,7 +44,7 @@ def main() -> None:
         "name": name,
         "epoch": int(chosen.epoch),
         SELECTED_BY: float(chosen[SELECTED_BY]),
-        "device": device.device.type,
+        "device": in_words(device),
         "precision": precision,
         "torch": torch.__version__,
         "timm": timm.__version__,

@@ -135,8 +135,9 @@ def test_an_image_that_is_listed_but_missing_is_named(folder):
         (lambda table: table.assign(image_id="ISIC_0000000"), "image_id ISIC_0000000 stands in two rows"),
         (lambda table: table.assign(lesion_id=["HAM_1", ""]), "row 3 has no lesion_id"),
         (lambda table: table.assign(age=["old", "5"]), "age must be a number or empty"),
+        (lambda table: table.assign(lesion_id="HAM_1", dx=["nv", "mel"]), "lesion HAM_1 has two diagnoses"),
     ],
-    ids=["dx", "twice", "lesion", "age"],
+    ids=["dx", "twice", "lesion", "age", "two"],
 )
 def test_a_bad_table_is_refused(folder, spoil, message):
     write_raw(folder, [encoded(photograph(0)), encoded(photograph(1))], spoil(metadata(2)))

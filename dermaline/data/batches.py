@@ -36,8 +36,16 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
 
     Returns:
         uint8 [N, 3, height, width] on `device`, channels last in memory. On a GPU the whole set lives there.
+
+    Raises:
+        DermalineError: `size` is larger than the images were packed at.
     """
     packed = np.load(PREPARED / "images.npy", mmap_mode="r")
+    if size[0] > packed.shape[1] or size[1] > packed.shape[2]:
+        raise DermalineError(
+            f"a recipe's size {list(size)} is larger than the packed images ({list(packed.shape[1:3])}); "
+            "lower it or raise prepare.size"
+        )
     images = torch.empty((len(rows), 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     wanted = rows.row.to_numpy()
     for part in blocks(len(rows), 256):

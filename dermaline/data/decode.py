@@ -1,10 +1,12 @@
 """From the bytes of an image file to pixels of the wanted size: the one way in for every image."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps
 
+DAMAGED = (OSError, ValueError, SyntaxError, struct.error)  # what Pillow raises on damaged files
 Image.MAX_IMAGE_PIXELS = None  # the limit is a parameter here, checked before any pixel is decoded
 
 
@@ -31,7 +33,7 @@ def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.n
         image.draft("RGB", (size[1], size[0]))  # a JPEG is decoded at 1/2, 1/4 or 1/8 when that is still enough
         image = ImageOps.exif_transpose(image).convert("RGB")
         return np.asarray(ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC))
-    except (OSError, ValueError, SyntaxError) as problem:
+    except DAMAGED as problem:
         raise BadImageError(str(problem)) from None
 
 
@@ -40,7 +42,7 @@ def decode_mask(content: bytes, size: tuple[int, int], max_megapixels: float) ->
     mask = _opened(content, max_megapixels)
     try:
         inside = Image.fromarray(np.asarray(mask.convert("L")) > 0)
-    except (OSError, ValueError, SyntaxError) as problem:
+    except DAMAGED as problem:
         raise BadImageError(str(problem)) from None
     return np.asarray(ImageOps.fit(inside, (size[1], size[0]), Image.Resampling.NEAREST), dtype=np.uint8)
 
@@ -48,7 +50,7 @@ def decode_mask(content: bytes, size: tuple[int, int], max_megapixels: float) ->
 def _opened(content: bytes, max_megapixels: float) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
-    except (OSError, ValueError, SyntaxError):
+    except DAMAGED:
         raise BadImageError("not an image file") from None
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:

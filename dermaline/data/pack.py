@@ -1,11 +1,8 @@
 """Packing: every image is decoded once, on all cores, into one memory-mapped array."""
 
-import os
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ from tqdm import tqdm
 
 from dermaline.blocks import blocks
 from dermaline.data.decode import BadImageError
+from dermaline.pool import processes
 from dermaline.sources.archive import RawZip
 
 CHUNK = 32  # images a task
@@ -36,7 +34,7 @@ def pack(
     work = partial(_pack_chunk, source, target, decoder)
     bad: dict[str, str] = {}
     progress = tqdm(total=len(ids), unit="image", desc=target.name, disable=None)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool, progress:
+    with processes() as pool, progress:
         for (_, chunk), problems in zip(chunks, pool.map(work, chunks), strict=True):
             bad.update(problems)
             progress.update(len(chunk))
@@ -67,4 +65,5 @@ def keep_rows(path: Path, rows: np.ndarray) -> None:
     for part in blocks(len(rows), 256):
         target[part] = whole[rows[part]]
     target.flush()
+    del whole, target  # Windows replaces no file that is mapped
     kept.replace(path)

@@ -42,6 +42,9 @@ def read_table(path: Path) -> pd.DataFrame:
     if len(unknown):
         row = unknown.iloc[0]
         raise DermalineError(f"{path}: {row.image_id} has the unknown dx '{row.dx}'; {nearest(row.dx, list(CLASSES))}")
+    diagnoses = table.groupby("lesion_id").dx.nunique()
+    if (diagnoses > 1).any():
+        raise DermalineError(f"{path}: lesion {diagnoses.idxmax()} has two diagnoses; a lesion has one, correct it")
     try:
         table["age"] = table.age.astype(float)
     except ValueError as problem:

@@ -28,9 +28,11 @@ class Network(nn.Module):
             raise DermalineError(
                 f"recipe: timm has no backbone '{recipe.backbone}'; {nearest(recipe.backbone, timm.list_models())}"
             )
-        self.body = timm.create_model(
-            recipe.backbone, num_classes=len(CLASSES), drop_rate=recipe.dropout, drop_path_rate=recipe.drop_path
-        )
+        options = {"drop_rate": recipe.dropout} | ({"drop_path_rate": recipe.drop_path} if recipe.drop_path else {})
+        try:
+            self.body = timm.create_model(recipe.backbone, num_classes=len(CLASSES), **options)
+        except TypeError as problem:  # not every architecture has every kind of dropout
+            raise DermalineError(f"recipe: {recipe.backbone}: {problem}; set that one to 0") from None
         for parameter in self.head_parameters():  # timm's start for seven outputs is so wide that the first loss is 4
             nn.init.normal_(parameter, std=0.01)
         if pretrained:
@@ -52,10 +54,7 @@ class Network(nn.Module):
         return [parameter for parameter in self.body.parameters() if id(parameter) not in head]
 
     def start_training(self, *, backbone_frozen: bool) -> None:
-        """Go into training mode; a frozen backbone stays in evaluation mode, its batch-norm statistics too."""
-        self.train()
-        if backbone_frozen:
-            self.body.eval()
-            self.body.get_classifier().train()
+        """Go into training mode; a frozen backbone stays in evaluation mode: no dropout, statistics held."""
+        self.train(not backbone_frozen)
         for parameter in self.backbone_parameters():
             parameter.requires_grad_(not backbone_frozen)

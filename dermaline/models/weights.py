@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dermaline.errors import DermalineError
+from dermaline.files import project_root
 
 
 def _efficientnet_lite(number: int) -> Callable[[nn.Module], dict[str, torch.Tensor]]:
@@ -59,7 +60,7 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str) -> None:
     elif weights == "imagenet":
         found = _from_hub(backbone)
     else:
-        found = _from_file(Path(weights))
+        found = _from_file(project_root() / weights)
     classifier = body.pretrained_cfg["classifier"]
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     found = {name: value for name, value in found.items() if not name.startswith(tuple(f"{h}." for h in heads))}

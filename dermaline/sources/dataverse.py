@@ -43,7 +43,7 @@ def _listing(session: requests.Session, source: Dataverse) -> list[dict[str, Any
     try:
         answer = session.get(url, params={"persistentId": source.doi}, timeout=TIMEOUT)
         content = answer.json()
-        if content["status"] == "OK":
+        if content.get("status") == "OK":
             return content["data"]
         problem = f"{answer.status_code}: {content.get('message', answer.reason)}"
     except requests.JSONDecodeError:

@@ -3,11 +3,7 @@
 Everything follows from `data.synthetic`: the same parameters give the same bytes, on however many cores.
 """
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +14,7 @@ from tqdm import tqdm
 
 from dermaline.classes import CLASSES
 from dermaline.params import Data
+from dermaline.pool import processes
 from dermaline.sources import archive, camera, lesions
 from dermaline.sources.patients import patient
 
@@ -47,7 +44,7 @@ def fetch(data: Data, folder: Path, workers: int | None = None) -> None:
     plan = planned(synthetic.images, synthetic.seed)
     with archive.writing(folder) as raw:
         bar = tqdm(total=synthetic.images, desc="drawing", unit="image", disable=None)
-        for photos in drawn(plan, synthetic.size, synthetic.seed, workers or min(os.cpu_count() or 1, 32)):
+        for photos in drawn(plan, synthetic.size, synthetic.seed, workers):
             for image_id, jpeg, png in photos:
                 raw.add_image(image_id, jpeg)
                 raw.add_mask(image_id, png)
@@ -134,22 +131,11 @@ def photographed(lesion: Lesion, size: tuple[int, int], seed: int) -> list[Photo
     return photos
 
 
-def drawn(plan: list[Lesion], size: tuple[int, int], seed: int, workers: int) -> Iterator[list[Photo]]:
+def drawn(plan: list[Lesion], size: tuple[int, int], seed: int, workers: int | None) -> Iterator[list[Photo]]:
     """Each lesion's photographs, in the order of `plan`."""
     task = partial(photographed, size=size, seed=seed)
     if workers == 1:
         yield from map(task, plan)
         return
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+    with processes(workers) as pool:
         yield from pool.map(task, plan, chunksize=8)
-
-
-def end_with_parent() -> None:
-    """Let a worker end when its parent is killed, rather than wait for ever for work."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
