@@ -19,17 +19,20 @@ def case():
     return truth, probabilities[0], probabilities[1], np.array([f"g{number}" for number in random.integers(0, 30, 90)])
 
 
-def drawn(group, count=COUNT, seed=SEED):
-    return np.concatenate(list(bootstrap.multiplicities(group, count, seed)))
+def drawn(case, count=COUNT, seed=SEED):
+    truth, _, _, group = case
+    return np.concatenate(list(bootstrap.multiplicities(group, truth, count, seed)))
 
 
 def test_replicates_are_what_a_plain_loop_over_drawn_groups_gives(case):
     truth, probabilities, _, group = case
-    names, random = np.unique(group), np.random.default_rng(SEED)
+    names = np.unique(group)
+    strata = {name: [other for other in names if truth[group == other][0] == truth[group == name][0]] for name in names}
+    random = np.random.default_rng(SEED)
     found = bootstrap.replicate(metrics.HEADLINE | metrics.PER_CLASS, truth, probabilities, group, COUNT, SEED)
     for number in range(COUNT):
         rows = np.concatenate(
-            [np.flatnonzero(group == names[pick]) for pick in random.integers(len(names), size=len(names))]
+            [np.flatnonzero(group == strata[name][int(random.random() * len(strata[name]))]) for name in names]
         )
         for name, metric in (metrics.HEADLINE | metrics.PER_CLASS).items():
             expected = metric(truth[rows], probabilities[rows], None)
@@ -37,20 +40,22 @@ def test_replicates_are_what_a_plain_loop_over_drawn_groups_gives(case):
 
 
 def test_groups_stay_together_and_as_many_are_drawn_as_there_are(case):
-    group = case[3]
+    truth, _, _, group = case
     _, first, member = np.unique(group, return_index=True, return_inverse=True)
-    times = drawn(group)
+    times = drawn(case)
     assert times.shape == (COUNT, len(group))
     assert (times == times[:, first][:, member]).all()
-    assert (times[:, first].sum(axis=1) == len(first)).all()
+    for number in range(7):  # and as many of each class
+        belongs = truth[first] == number
+        assert (times[:, first][:, belongs].sum(axis=1) == belongs.sum()).all()
 
 
 def test_seeded_however_it_is_chunked(case, monkeypatch):
-    whole = drawn(case[3])
+    whole = drawn(case)
     monkeypatch.setattr(bootstrap, "_CHUNK", 7 * len(case[3]))
-    assert [len(chunk) for chunk in bootstrap.multiplicities(case[3], COUNT, SEED)] == [7] * 5 + [5]
-    assert (drawn(case[3]) == whole).all()
-    assert (drawn(case[3], seed=SEED + 1) != whole).any()
+    assert [len(chunk) for chunk in bootstrap.multiplicities(case[3], case[0], COUNT, SEED)] == [7] * 5 + [5]
+    assert (drawn(case) == whole).all()
+    assert (drawn(case, seed=SEED + 1) != whole).any()
 
 
 def test_interval_is_the_percentiles_of_the_values_there_are():

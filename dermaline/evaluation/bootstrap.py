@@ -11,23 +11,30 @@ CONFIDENCE = 0.95
 _CHUNK = 400_000  # weights held at once: about 3 MB, which stays in the cache
 
 
-def multiplicities(group: np.ndarray, replicates: int, seed: int) -> Iterator[Floats]:
-    """Draw groups with replacement, as many as there are (Davison & Hinkley 1997, 3.8: strategy 1).
+def multiplicities(group: np.ndarray, stratum: np.ndarray, replicates: int, seed: int) -> Iterator[Floats]:
+    """Draw groups with replacement, in each stratum as many as it has (Davison & Hinkley 1997, 3.2 and 3.8).
+
+    With the diagnosis as stratum, as in the split, every replicate holds every class; else a macro mean would be over
+    seven classes in one replicate and over six in the next.
 
     Args:
         group: [N] labels of any kind; rows of one group are always drawn together.
+        stratum: [N] labels; a group belongs to the stratum of its first row.
         replicates: how many draws.
         seed: the same seed gives the same draws, however they are chunked.
 
     Yields:
         Chunks [R, N] of how often each row was drawn, `replicates` rows in all.
     """
-    names, member = np.unique(np.asarray(group), return_inverse=True)
+    names, first, member = np.unique(np.asarray(group), return_index=True, return_inverse=True)
+    _, own, sizes = np.unique(np.asarray(stratum)[first], return_inverse=True, return_counts=True)
+    ordered, starts = np.argsort(own, kind="stable"), np.cumsum(sizes) - sizes
     random = np.random.default_rng(seed)
     rows = max(1, _CHUNK // max(1, len(member)))
     for start in range(0, replicates, rows):
         shape = (min(rows, replicates - start), len(names))
-        drawn = random.integers(len(names), size=shape) + len(names) * np.arange(shape[0])[:, None]
+        within = starts[own] + (random.random(shape) * sizes[own]).astype(int)
+        drawn = ordered[within] + len(names) * np.arange(shape[0])[:, None]
         times = np.bincount(drawn.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
         yield times.astype(float).take(member, axis=1)
 
@@ -37,11 +44,11 @@ def replicate(
 ) -> dict[str, Floats]:
     """Every metric on every replicate: [replicates] for a headline metric, [replicates, C] for one of each class.
 
-    Arguments as for `multiplicities` and `dermaline.evaluation.metrics`.
+    Arguments as for `multiplicities`, with the truth as stratum, and `dermaline.evaluation.metrics`.
     """
     chunks = [
         {name: metric(truth, probabilities, weights) for name, metric in metrics.items()}
-        for weights in multiplicities(group, replicates, seed)
+        for weights in multiplicities(group, truth, replicates, seed)
     ]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in metrics}
 
