@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from closure import ROOT
 
+from dermaline import params
 from dermaline.classes import CLASSES
 
 SHARES = (327, 514, 1099, 115, 1113, 6705, 142)  # the images of HAM10000 by class
@@ -98,8 +99,6 @@ def project(folder: Path, recipes: tuple[str, ...] = ("lite0", "lite0_ham"), les
         predictions(table, seed=seed).to_csv(folder / f"data/predictions/{name}.csv", index=False)
         history().to_csv(folder / f"plots/training/{name}.csv", index=False)
         (folder / f"models/{name}").mkdir(parents=True)
-        augment = {"flip": True, "rotation": 180, "zoom": 0.2, "stretch": 0.1, "shift": 0.05}
-        colour = {"brightness": 0.15, "contrast": 0.15, "saturation": 0.15, "colour_cast": 0.05}
-        recipe = {"recipe": {"size": [36, 48], "augment": augment | colour}}
-        (folder / f"models/{name}/recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+        recipe = params.load("recipes.lite0", ROOT / "params.yaml").model_dump(mode="json") | {"size": [36, 48]}
+        (folder / f"models/{name}/recipe.json").write_text(json.dumps({"recipe": recipe}), encoding="utf-8")
     return table
