@@ -20,6 +20,7 @@ PARTS = {
     "_depthwise_conv": "conv_dw",
     "_bn1": "bn2",
     "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
 }
 FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
