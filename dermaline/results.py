@@ -30,10 +30,9 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     Raises:
         DermalineError: the pipeline has not been run, or `data` is not what it ran on.
     """
-    if (params.read().data.source == "synthetic") != (data == "synthetic"):
-        raise DermalineError(
-            f"--data {data}: the run's data.source is {params.read().data.source}; name the data right"
-        )
+    source = params.read().data.source
+    if (source == "synthetic") != (data == "synthetic"):
+        raise DermalineError(f"--data {data}: the run's data.source is {source}; name the data right")
     folder = Path("results") / data / name
     try:
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))

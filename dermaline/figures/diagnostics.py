@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dermaline.classes import CLASSES, DIAGNOSES
@@ -44,18 +45,10 @@ def roc(curves: Mapping[str, pd.DataFrame], classes: pd.DataFrame, macro: float,
         macro: the macro AUC, for the title.
         palette: one that seaborn knows.
     """
-    drawn = style.canvas(4.5)
-    axes = drawn.add_subplot(aspect="equal")
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-    values = classes.set_index("class")["auc"]
-    for name, curve in curves.items():
-        if len(curve):
-            look = style.looks(palette)[name] | {"marker": ""}
-            axes.plot(curve["fpr"], curve["tpr"], label=f"{DIAGNOSES[name]} {values[name]:.2f}", **look)
-    style.unit_axis(axes)
+    drawn, axes = _class_curves(curves, ("fpr", "tpr"), classes.set_index("class")["auc"], palette)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=1)
     axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
     axes.set_title(f"ROC, macro AUC {macro:.3f} (n = {classes['support'].sum():,})")
-    style.legend_below(drawn, axes)
     return drawn
 
 
@@ -69,18 +62,27 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], classes: pd.DataFrame, 
         macro: the macro average precision, for the title.
         palette: one that seaborn knows.
     """
-    drawn = style.canvas(4.5)
-    axes = drawn.add_subplot(aspect="equal")
     values = classes.set_index("class")["average_precision"]
-    for name, curve in curves.items():
-        if len(curve):
-            look = style.looks(palette)[name] | {"marker": "", "drawstyle": "steps-pre"}
-            axes.plot(curve["recall"], curve["precision"], label=f"{DIAGNOSES[name]} {values[name]:.2f}", **look)
-    style.unit_axis(axes)
+    drawn, axes = _class_curves(curves, ("recall", "precision"), values, palette, drawstyle="steps-pre")
     axes.set(xlabel="Recall", ylabel="Precision")
     axes.set_title(f"Macro average precision {macro:.3f} (n = {classes['support'].sum():,})")
-    style.legend_below(drawn, axes)
     return drawn
+
+
+def _class_curves(
+    curves: Mapping[str, pd.DataFrame], columns: tuple[str, str], areas: pd.Series, palette: str, **look: str
+) -> tuple[Figure, Axes]:
+    """A square of 0..1 by 0..1 with a curve of each class that has one, and a legend that gives its area."""
+    drawn = style.canvas(4.5)
+    axes = drawn.add_subplot(aspect="equal")
+    x, y = columns
+    for name, curve in curves.items():
+        if len(curve):
+            own = style.looks(palette)[name] | {"marker": ""} | look
+            axes.plot(curve[x], curve[y], label=f"{DIAGNOSES[name]} {areas[name]:.2f}", **own)
+    style.unit_axis(axes)
+    style.legend_below(drawn, axes)
+    return drawn, axes
 
 
 @style.figure

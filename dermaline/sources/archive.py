@@ -6,6 +6,7 @@ A few large files rather than ten thousand small ones: DVC hashes, links and che
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ def writing(folder: Path) -> Iterator[RawWriter]:
 
 
 class RawZip:
-    """Reads the files of `images.zip` or `masks.zip` by image id. Safe to share between processes, not threads."""
+    """Reads the files of `images.zip` or `masks.zip` by image id. Safe to send to other processes, not to threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,13 +69,13 @@ class RawZip:
         except zipfile.BadZipFile as problem:
             raise DermalineError(f"{path}: not a whole zip ({problem}); run the download stage again") from None
         self.names: dict[str, str] = {Path(name).stem: name for name in names}
-        self._open: zipfile.ZipFile | None = None
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_open": None}
 
     def read(self, image_id: str) -> bytes:
         """The bytes of one image's file; raises `zipfile.BadZipFile` when they are damaged."""
-        if self._open is None:
-            self._open = zipfile.ZipFile(self.path)
-        return self._open.read(self.names[image_id])
+        return _opened(self.path).read(self.names[image_id])
+
+
+@cache
+def _opened(path: Path) -> zipfile.ZipFile:
+    """The zip, opened once a process: its directory of ten thousand files is not read again for every task."""
+    return zipfile.ZipFile(path)
