@@ -31,11 +31,9 @@ def in_words(fabric: Fabric) -> str:
     """The device for a reader: a GPU's name, or the number of processor cores in use."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
-    return (
-        f"{fabric.device.type}, {torch.get_num_threads()} threads"
-        if fabric.device.type == "cpu"
-        else fabric.device.type
-    )
+    if fabric.device.type == "cpu":
+        return f"CPU, {torch.get_num_threads()} threads"
+    return fabric.device.type.upper()
 
 
 def _computes_in_bf16(device: str) -> bool:

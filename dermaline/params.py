@@ -33,6 +33,7 @@ Seed = Annotated[int, within(0, 2**31 - 1)]
 Share = Annotated[float, within(0, 1)]
 Positive = Annotated[float, within(1e-12, 1e12)]
 NotNegative = Annotated[float, within(0, 1e12)]
+Power = Annotated[float, within(0, 3)]
 Side = Annotated[int, within(16, 4096)]
 Size = tuple[Side, Side]  # height, width, in pixels
 
@@ -83,9 +84,20 @@ class Prepare(Section):
 
 
 class Split(Section):
+    """By shares of the lesions, or, when `fold` is a number, fold `fold` of `folds` as the test."""
+
     seed: Seed
     val: Annotated[float, within(0.01, 0.49)]
     test: Annotated[float, within(0.01, 0.49)]
+    folds: Annotated[int, within(2, 100)]
+    fold: Annotated[int, within(0, 99)] | None
+    unit: Literal["lesion", "image"]
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_folds(self) -> "Split":
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: {self.fold} is outside 0 to {self.folds - 1}")
+        return self
 
 
 class Compute(Section):
@@ -95,26 +107,55 @@ class Compute(Section):
 class Phase(Section):
     """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and 0 freezes.
 
-    `size` is the size of the training images when it is not the recipe's: small first, then large, costs less.
+    What a phase may state otherwise than its recipe: `first_layer`, from which the backbone trains (a number in timm's
+    own order of layers, 0 is the stem); `size` of the training images (small first, then large, costs less); the
+    powers that balance the classes (late balancing).
     """
 
     name: str
     epochs: Count
     backbone: NotNegative
     head: Positive
+    first_layer: Annotated[int, within(0, 10_000)] = 0
     size: Size | None = None
+    class_weight_power: Power | None = None
+    sampler_power: Power | None = None
+
+
+class Architecture(Section):
+    backbone: str
+    weights: str
+    size: Size | None  # None: the backbone's own
+    head: Literal["linear", "mlp"]
+    hidden: Annotated[int, within(1, 65536)]
+    attention: Literal["none", "se", "cbam"]
+    metadata: Literal["none", "concat", "film"]
+    dropout: Annotated[float, within(0, 0.95)]
+    drop_path: Annotated[float, within(0, 0.95)]
+    colour_constancy: Annotated[float, within(0, 100)]
 
 
 class Optimizer(Section):
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "lamb", "lion"]
     lr: Positive
+    layer_decay: Annotated[float, within(0.01, 1)]
     weight_decay: NotNegative
+    schedule: Literal["cosine", "restarts", "onecycle", "plateau", "constant"]
     warmup: Share
-    clip: Positive
+    cycles: Annotated[int, within(1, 1000)]
+    plateau_patience: Count
+    plateau_factor: Annotated[float, within(1e-6, 1)]
+    accumulate: Annotated[int, within(1, 10_000)]
+    clip: NotNegative
 
 
 class Loss(Section):
-    class_weight_power: Annotated[float, within(0, 3)]
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: Annotated[float, within(0, 10)]
+    class_weight_power: Power
+    sampler_power: Power
     label_smoothing: Annotated[float, within(0, 0.5)]
+    logit_adjustment: Annotated[float, within(0, 3)]
 
 
 class Augment(Section):
@@ -127,23 +168,29 @@ class Augment(Section):
     contrast: Annotated[float, within(0, 1)]
     saturation: Annotated[float, within(0, 1)]
     colour_cast: Annotated[float, within(0, 1)]
+    sharpness: Annotated[float, within(0, 1)]
+    erasing: Share
+    operations: Annotated[int, within(0, 9)]
 
 
-class Recipe(Augment, Loss, Optimizer):
+class Mixing(Section):
+    mixup: Annotated[float, within(0, 10)]
+    cutmix: Annotated[float, within(0, 10)]
+    plain_epochs: Annotated[int, within(0, 10**6)]
+    metadata_dropout: Share
+
+
+class Recipe(Mixing, Augment, Loss, Optimizer, Architecture):
     """One model to train: everything that decides its weights, side by side.
 
     Flat on purpose: recipes inherit by YAML's merge key, and a mapping inside would be one object shared by base and
     heir; `dvc exp run -S` on one of them would be undone by the other without a word (tried with DVC 3.67).
     """
 
-    backbone: str
-    weights: str
-    size: Size
-    dropout: Annotated[float, within(0, 0.95)]
-    drop_path: Annotated[float, within(0, 0.95)]
     phases: list[Phase]
     batch_size: Annotated[int, within(2, 65536)]
     ema: Annotated[float, within(0, 0.99999)]
+    select: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
     patience: Count
     precision: Literal["auto", "bf16-mixed", "32-true"]
     seed: Seed
@@ -155,12 +202,21 @@ class Recipe(Augment, Loss, Optimizer):
             raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
         return self
 
+    def in_phase(self, phase: Phase) -> "Recipe":
+        """The recipe as it is in one of its phases: with what the phase states otherwise."""
+        stated = ("size", "class_weight_power", "sampler_power")
+        return self.model_copy(update={k: getattr(phase, k) for k in stated if getattr(phase, k) is not None})
+
 
 class Predict(Section):
-    tta: Literal["none", "flips"]
+    tta: Literal["none", "flips", "d4", "crops"]
 
 
 class Evaluate(Section):
+    calibration: Literal["none", "temperature"]
+    ensemble: Literal["mean", "fitted"]
+    decision: Literal["argmax", "balanced"]
+    melanoma_sensitivity: Share
     bootstrap: Annotated[int, within(10, 100_000)]
     seed: Seed
     calibration_bins: Annotated[int, within(2, 100)]

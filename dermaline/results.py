@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dermaline import params
+from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, write_json, write_text
 
@@ -14,7 +15,8 @@ SUMMARY = Path("results/summary.json")
 README = Path("README.md")
 START, END = "<!-- results: made by `python -m dermaline readme` -->", "<!-- end of results -->"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
-TABLES = ("metrics/test.json", "metrics/details.json", "metrics/split.json", "plots/per_class.csv")
+METRICS = ("test", "details", "split", "decision")
+SERIES = ("per_class", "protocols", "slices", "models")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
 
 
@@ -30,7 +32,8 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     Raises:
         DermalineError: the pipeline has not been run, or `data` is not what it ran on.
     """
-    source = params.read().data.source
+    options = params.read()
+    source = options.data.source
     if (source == "synthetic") != (data == "synthetic"):
         raise DermalineError(f"--data {data}: the run's data.source is {source}; name the data right")
     folder = Path("results") / data / name
@@ -38,11 +41,12 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
         trained = [json.loads(Path(f"models/{recipe}/recipe.json").read_text()) for recipe in recipes]
-        _copy(folder, [*TABLES, *(f"plots/training/{recipe}.csv" for recipe in recipes)])
+        series = [*SERIES, *(f"training/{recipe}" for recipe in recipes)]
+        _copy(folder, [*(f"metrics/{name}.json" for name in METRICS), *(f"plots/{name}.csv" for name in series)])
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
     row = {"name": name, "kind": "single" if len(recipes) == 1 else "ensemble", "data": data}
-    row |= {"split": "lesion-grouped, " + ", ".join(f"{side} {part['images']}" for side, part in split.items())}
+    row |= {"split": split_in_words(options.split, split)}
     row |= summary_numbers(details[list(details)[-1]]["image_level"])
     row |= {"seeds": [model["recipe"]["seed"] for model in trained], "machine": machine(trained[0])}
     row |= {"seconds": round(seconds), "command": command, "commit": git("rev-parse", "HEAD")}
@@ -50,6 +54,14 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     rows = [old for old in summary() if (old["name"], old["data"]) != (name, data)]
     write_json(SUMMARY, [*rows, row])
     return folder
+
+
+def split_in_words(options: params.Split, split: dict[str, Any]) -> str:
+    """Such as `lesion-grouped, train 1383, val 311, test 306`; a fold and a leak are named."""
+    leak = f"{split['leaked_test_images']:.0%} of test leaked"
+    how = "lesion-grouped" if options.unit == "lesion" else f"by image, {leak}"
+    fold = "" if options.fold is None else f", fold {options.fold} of {options.folds}"
+    return f"{how}{fold}, " + ", ".join(f"{side} {split[side]['images']}" for side in SPLITS)
 
 
 def _copy(folder: Path, tables: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""Score the predictions of every recipe, and of their ensemble, on the test split.
+"""Fit the decisions on val, then score every recipe, and their ensemble, on the test split.
 
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Writes metrics/test.json (headline of the
-ensemble, or of the only recipe), metrics/details.json (everything, with intervals) and the series in plots/.
+final model: the ensemble, or the only recipe), metrics/details.json (everything, with intervals), metrics/decision.json
+(what the final model needs to be used on new images), and the tables and series in plots/.
 """
 
 from pathlib import Path
@@ -11,74 +12,78 @@ import pandas as pd
 
 from dermaline import errors, files, params
 from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
-from dermaline.evaluation import summary, tables
+from dermaline.evaluation import compare, slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
+from dermaline.inference.decided import Decided, decide
+from dermaline.inference.decision import Decision
 
 ENSEMBLE = "ensemble"
 LESION_HEADLINE = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
+POINT = "melanoma_operating_point"
+INDEX = ("data/prepared/index.csv", "data/split.csv")
 PLOTS = Path("plots")
 
 
 def main() -> None:
-    options = params.load("evaluate")
-    models = read_models(params.load("ensemble"))
-    details = {name: describe(table, options) for name, table in models.items()}
-    final = list(models)[-1]
+    options, recipes = params.load("evaluate"), params.load("ensemble")
+    index, split = (pd.read_csv(path, dtype={"image_id": str}) for path in INDEX)
+    train_images = index.merge(split.query("split == 'train'"))["dx"].value_counts().to_dict()
+    read = tables.aligned([tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in recipes])
+    members = dict(zip(recipes, read, strict=True))
+    models = {name: decide({name: members[name]}, train_images, options) for name in recipes}
+    if len(recipes) > 1:
+        models[ENSEMBLE] = decide(members, train_images, options)
+    details = {name: describe(model, options) for name, model in models.items()}
+    name, final = list(models.items())[-1]
+    final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
-    files.write_json(Path("metrics/test.json"), flat(details[final]))
-    test = models[final].query("split == 'test'")
-    write_series(test, options.calibration_bins)
-    write_table(PLOTS / "per_class.csv", summary.per_class_rows(details[final]["image_level"], train_images()))
+    files.write_json(Path("metrics/test.json"), flat(details[name], final.decision))
+    write_series(final.test, options.calibration_bins)
+    write_table("per_class", summary.per_class_rows(details[name]["image_level"], train_images))
+    write_table("protocols", slices.protocol_rows(final.test, final.lesions, options))
+    write_table("slices", slices.slice_rows(final.test, index, options))
+    write_table("models", compare.models_table({name: model.test for name, model in models.items()}, options))
 
 
-def read_models(recipes: list[str]) -> dict[str, pd.DataFrame]:
-    """Predictions of each recipe and, last, of their ensemble when there are several."""
-    models = {name: tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in recipes}
-    for name, table in models.items():
-        for split in tables.SPLITS:
-            if not (table["split"] == split).any():
-                raise DermalineError(f"data/predictions/{name}.csv: no image of {split}; run the split stage again")
-    return models if len(models) == 1 else {**models, ENSEMBLE: tables.ensemble(list(models.values()))}
-
-
-def describe(table: pd.DataFrame, options: params.Evaluate) -> dict[str, Any]:
+def describe(model: Decided, options: params.Evaluate) -> dict[str, Any]:
     """All that is measured of one model."""
-    test = table.query("split == 'test'")
+    suspected = model.decision.suspects_melanoma(tables.probabilities(model.test))
+    fitted = model.decision.melanoma_threshold is not None
     return {
-        "image_level": summary.scores(test, options),
-        "lesion_averaged": summary.scores(tables.by_lesion(test), options),
-        "val": summary.headline(table.query("split == 'val'"), options),
+        "image_level": summary.scores(model.test, options),
+        "lesion_averaged": summary.scores(model.lesions, options),
+        "val": summary.headline(model.val, options),
+        **({POINT: summary.operating_point(model.test, suspected, options)} if fitted else {}),
     }
 
 
-def flat(details: dict[str, Any]) -> dict[str, float]:
-    """The headline of one model: image level, and a few numbers where each lesion counts once."""
+def flat(details: dict[str, Any], decision: Decision) -> dict[str, float]:
+    """The headline of one model: image level, a few numbers where each lesion counts once, and what was decided."""
     images, lesions = details["image_level"], details["lesion_averaged"]
     lesion = {f"lesion_{name}": lesions[name] for name in LESION_HEADLINE if name in lesions}
     headline = {name: images[name] for name in HEADLINE if name in images}
-    return {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
+    found = {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
+    found |= {"temperature": decision.temperature, "tau": decision.tau}
+    point = details.get(POINT)
+    if point:
+        found["melanoma_threshold"] = decision.melanoma_threshold
+        found |= {f"{name}_at_threshold": value for name, value in point.items() if name != "intervals"}
+    return found
 
 
 def write_series(test: pd.DataFrame, bins: int) -> None:
     """The series for `dvc plots` and for the figures."""
-    write_table(PLOTS / "confusion.csv", summary.confusion_rows(test))
-    write_table(PLOTS / "reliability.csv", summary.reliability_rows(test, bins))
+    write_table("confusion", summary.confusion_rows(test))
+    write_table("reliability", summary.reliability_rows(test, bins))
     for folder, rows in (("roc", summary.roc_rows), ("pr", summary.precision_rows)):
         with files.replacing(PLOTS / folder) as partial:
             for name in CLASSES:
-                write_table(partial / f"{name}.csv", rows(test, name))
+                write_table(name, rows(test, name), partial)
 
 
-def train_images() -> dict[str, int]:
-    """How many images of each class were trained on."""
-    table = pd.read_csv("data/prepared/index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
-    return table.query("split == 'train'")["dx"].value_counts().to_dict()
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV, floats with six digits."""
-    files.write_text(path, table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
+def write_table(name: str, table: pd.DataFrame, folder: Path = PLOTS) -> None:
+    """Write `table` as a CSV file, floats with six digits."""
+    files.write_text(folder / f"{name}.csv", table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

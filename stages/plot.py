@@ -48,6 +48,7 @@ def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
     yield "reliability", diagnostics.reliability(pd.read_csv(PLOTS / "reliability.csv"), scores["ece"], palette)
     yield "f1_by_class", diagnostics.f1_by_class(classes, palette)
     yield "f1_by_train_images", diagnostics.f1_by_train_images(classes, palette)
+    yield "slices", diagnostics.by_slice(pd.read_csv(PLOTS / "slices.csv"), palette)
 
 
 def training_figures(recipes: list[str], palette: str) -> Iterator[tuple[str, Figure]]:

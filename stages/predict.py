@@ -8,10 +8,12 @@ import pandas as pd
 from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.compute import fabric
+from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.errors import run
 from dermaline.files import write_text
 from dermaline.inference.predict import probabilities
+from dermaline.models.network import input_size
 from dermaline.models.store import load
 
 COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
@@ -25,8 +27,9 @@ def main() -> None:
     tables = []
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)
-        images = load_images(rows, recipe.size, device.device)
-        found = probabilities(network, images, device, tta=params.load("predict").tta).numpy()
+        images = load_images(rows, input_size(recipe), device.device)
+        tta = params.load("predict").tta
+        found = probabilities(network, images, device, metadata=metadata.encode(rows), tta=tta).numpy()
         tables.append(pd.concat([rows[COLUMNS], pd.DataFrame(found, columns=list(CLASSES))], axis=1))
     text = pd.concat(tables).to_csv(index=False, float_format="%.7f", lineterminator="\n")
     write_text(Path(f"data/predictions/{name}.csv"), text)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermaline import params
-from dermaline.data.split import SPLITS, split_groups
+from dermaline.data.split import SPLITS, leaked, split_images
 from dermaline.errors import run
 from dermaline.files import write_json, write_text
 
@@ -13,7 +13,7 @@ from dermaline.files import write_json, write_text
 def main() -> None:
     options = params.load("split")
     index = pd.read_csv("data/prepared/index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
-    index["split"] = split_groups(index, options.val, options.test, options.seed)
+    index["split"] = split_images(index, options)
     write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))
     summary = {}
     for name in SPLITS:
@@ -23,7 +23,10 @@ def main() -> None:
             "lesions": int(part.lesion_id.nunique()),
             "images_per_class": part.dx.value_counts().sort_index().to_dict(),
         }
-    write_json(Path("metrics/split.json"), summary)
+    share = leaked(index, index.split)
+    write_json(Path("metrics/split.json"), summary | {"leaked_test_images": share})
+    if options.unit == "image":
+        print(f"warning: split.unit is image: {share:.0%} of the test images show a lesion that is trained on")
 
 
 if __name__ == "__main__":

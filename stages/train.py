@@ -1,6 +1,7 @@
 """Train one recipe: `python -m stages.train RECIPE`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,12 +10,14 @@ import torch
 
 from dermaline import params
 from dermaline.compute import fabric, in_words
-from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, read_split, training_size
+from dermaline.data import metadata
+from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, read_split, training_images
 from dermaline.errors import run
 from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models.store import save
+from dermaline.training.balance import warnings
 from dermaline.training.checkpoint import Scratch, fingerprint
-from dermaline.training.loop import SELECTED_BY, Examples, Training
+from dermaline.training.loop import Examples, Training
 
 
 def main() -> None:
@@ -24,26 +27,23 @@ def main() -> None:
     device = fabric(compute.device, recipe.precision)
     precision = device.strategy.precision.precision
     print(f"training {name} on {device.device}, {precision}", flush=True)
+    for line in warnings(recipe):
+        print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     start = project_root() / recipe.weights  # a file, when the recipe names one
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
     scratch = Scratch(fingerprint(settings, inputs))
 
-    rows = {split: read_split(split) for split in ("train", "val")}
-    sizes = {"train": training_size(recipe.size), "val": recipe.size}
-    examples = {
-        split: Examples(load_images(rows[split], sizes[split], device.device), labels(rows[split])) for split in rows
-    }
-    training = Training(recipe, examples["train"], examples["val"], device, scratch)
+    training = Training(recipe, *examples(device.device), device, scratch)
     best = training.run()
 
     history = pd.DataFrame(training.history)
-    chosen = history.loc[history[SELECTED_BY].idxmax()]
+    chosen = history.loc[training.scores().index(max(training.scores()))]
     write_text(Path(f"plots/training/{name}.csv"), history.round(DIGITS).to_csv(index=False, lineterminator="\n"))
     facts = {
         "name": name,
         "epoch": int(chosen.epoch),
-        SELECTED_BY: float(chosen[SELECTED_BY]),
+        **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),
         "precision": precision,
         "torch": torch.__version__,
@@ -51,6 +51,15 @@ def main() -> None:
     }
     save(Path(f"models/{name}"), best, recipe, facts)
     scratch.remove()
+
+
+def examples(device: torch.device) -> list[Examples]:
+    """Those of train and val; images are read when they are asked for, at the size that is asked for."""
+    found = []
+    for split, read in (("train", training_images), ("val", load_images)):
+        rows = read_split(split)
+        found.append(Examples(partial(read, rows, device=device), labels(rows), metadata.encode(rows)))
+    return found
 
 
 if __name__ == "__main__":

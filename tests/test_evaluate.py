@@ -2,17 +2,22 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 
 import fakes
 import numpy as np
 import pandas as pd
 import pytest
+from closure import ROOT
 from sklearn import metrics as reference
 from stage import error_line, run_stage
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
+from dermaline.inference import decision
 
 
 def load(folder, name):
@@ -40,7 +45,7 @@ def test_headline_is_flat_finite_and_of_the_ensemble(done):
     folder, table = done
     headline, details = load(folder, "metrics/test.json"), load(folder, "metrics/details.json")
     assert list(details) == ["lite0", "lite0_ham", "ensemble"]
-    assert len(headline) == 21
+    assert len(headline) == 26
     assert all(math.isfinite(value) for value in numbers({**headline, **details}))
     whole = details["ensemble"]["image_level"]
     assert all(whole[name] == headline[name] for name in whole if name in headline)
@@ -49,20 +54,96 @@ def test_headline_is_flat_finite_and_of_the_ensemble(done):
     assert (headline["images"], headline["lesions"]) == (len(test), test["lesion_id"].nunique())
 
 
-def test_ensemble_is_scored_on_the_mean_probabilities_of_test(done):
+def raw(folder, split, recipes=("lite0", "lite0_ham")):
+    """The diagnoses of a split, and each recipe's probabilities [N, 7], straight from the files."""
+    pair = [pd.read_csv(folder / f"data/predictions/{name}.csv").query(f"split == '{split}'") for name in recipes]
+    return pair[0]["dx"], [table[list(CLASSES)].to_numpy() for table in pair]
+
+
+def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     folder, _ = done
-    pair = [pd.read_csv(folder / f"data/predictions/{name}.csv") for name in ("lite0", "lite0_ham")]
-    keep = pair[0]["split"] == "test"
-    mean = (pair[0][list(CLASSES)] + pair[1][list(CLASSES)])[keep].to_numpy() / 2
-    actual = pair[0].loc[keep, "dx"]
-    predicted = np.array(CLASSES)[mean.argmax(axis=1)]
+    made = decision.load(folder / "metrics/decision.json")
+    assert made.recipes == ["lite0", "lite0_ham"]
+    actual, members = raw(folder, "test")
+    probabilities, number = made.apply(members)
+    predicted = np.array(CLASSES)[number]
     headline = load(folder, "metrics/test.json")
     assert headline["balanced_accuracy"] == round(reference.balanced_accuracy_score(actual, predicted), 6)
-    score = reference.roc_auc_score(actual, mean / mean.sum(axis=1, keepdims=True), multi_class="ovr")
-    assert headline["macro_auc"] == pytest.approx(score, abs=2e-6)
+    assert headline["macro_auc"] == pytest.approx(
+        reference.roc_auc_score(actual, probabilities, multi_class="ovr"), abs=2e-6
+    )
+    assert headline["nll"] == pytest.approx(reference.log_loss(actual, probabilities), abs=2e-6)
     rows = pd.read_csv(folder / "plots/confusion.csv")
     assert rows["actual"].tolist() == actual.tolist()
     assert rows["predicted"].tolist() == predicted.tolist()
+    suspected, melanoma = made.suspects_melanoma(probabilities), (actual == "mel").to_numpy()
+    assert headline["melanoma_sensitivity_at_threshold"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
+    assert headline["melanoma_specificity_at_threshold"] == pytest.approx(1 - suspected[~melanoma].mean(), abs=1e-6)
+    decided = {name: headline[name] for name in ("temperature", "tau", "melanoma_threshold")}
+    expected = {name: getattr(made, name) for name in decided}
+    assert decided == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
+    fakes.project(tmp_path, ("lite0",), lesions=400)
+    ask(tmp_path, "decision: balanced")
+    assert run_stage(tmp_path, "evaluate").returncode == 0
+    made = decision.load(tmp_path / "metrics/decision.json")
+    assert made.tau > 0
+    table = pd.read_csv(tmp_path / "data/predictions/lite0.csv").query("split == 'test'")
+    probabilities, number = made.apply([table[list(CLASSES)].to_numpy()])
+    headline = load(tmp_path, "metrics/test.json")
+    assert headline["accuracy"] == round((np.array(CLASSES)[number] == table["dx"]).mean(), 6)
+    assert headline["accuracy"] != round((np.array(CLASSES)[probabilities.argmax(axis=1)] == table["dx"]).mean(), 6)
+    table[list(CLASSES)] = probabilities
+    lesions = table.groupby("lesion_id").agg({"dx": "first"} | dict.fromkeys(CLASSES, "mean"))
+    shares = lesions[list(CLASSES)].to_numpy() / np.array(list(made.prior.values())) ** made.tau
+    assert headline["lesion_accuracy"] == round((np.array(CLASSES)[shares.argmax(axis=1)] == lesions["dx"]).mean(), 6)
+
+
+def ask(folder, *lines):
+    """Set keys of `evaluate` in the project's params.yaml."""
+    path = folder / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    for line in lines:
+        text = re.sub(rf"^  {line.split(':')[0]}: \w+ ", f"  {line} ", text, flags=re.MULTILINE)
+        assert f"  {line} " in text
+    path.write_text(text, encoding="utf-8")
+
+
+def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
+    fakes.project(tmp_path, lesions=300)
+    ask(tmp_path, "ensemble: fitted", "decision: balanced")
+    assert run_stage(tmp_path, "evaluate").returncode == 0
+    path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")
+    before = path.read_bytes()
+    for name in ("lite0", "lite0_ham"):
+        file = tmp_path / f"data/predictions/{name}.csv"
+        table = pd.read_csv(file)
+        test = table["split"] == "test"
+        table.loc[test, list(CLASSES)] = table.loc[test, list(CLASSES)].to_numpy()[:, ::-1]
+        table[~test | (table["dx"] != "vasc")].to_csv(file, index=False)
+    assert run_stage(tmp_path, "evaluate").returncode == 0
+    assert path.read_bytes() == before
+    assert load(tmp_path, "metrics/test.json")["accuracy"] != headline["accuracy"]
+
+
+def test_scoring_needs_no_torch():
+    check = "import sys, stages.evaluate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT).returncode == 0
+
+
+def test_the_tables_agree_with_the_numbers(done):
+    folder, _ = done
+    headline = load(folder, "metrics/test.json")
+    protocols = pd.read_csv(folder / "plots/protocols.csv").set_index("protocol")
+    slices = pd.read_csv(folder / "plots/slices.csv").set_index("value")
+    models = pd.read_csv(folder / "plots/models.csv")
+    for name in ("accuracy", "balanced_accuracy", "macro_auc"):
+        assert protocols[name]["all images"] == slices[name]["all"] == headline[name]
+        assert protocols[name]["mean of each lesion"] == headline[f"lesion_{name}"]
+    assert slices["images"][["male", "female"]].sum() == headline["images"]
+    assert len(models) == 3
 
 
 def test_every_interval_holds_its_estimate(done):
@@ -117,11 +198,24 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     assert (outcome.returncode, outcome.stderr) == (0, "")
     headline, details = load(tmp_path, "metrics/test.json"), load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
+    assert len(pd.read_csv(tmp_path / "plots/models.csv")) == 1
     assert "melanoma_sensitivity" not in headline
+    assert "melanoma_sensitivity_at_threshold" not in headline
     assert "recall" not in details["lite0"]["image_level"]["per_class"]["mel"]
     assert math.isfinite(headline["macro_auc"])
     assert pd.read_csv(tmp_path / "plots/roc/vasc.csv").empty
     assert table["dx"].nunique() == len(CLASSES)
+
+
+def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_it(tmp_path):
+    fakes.project(tmp_path, ("lite0",), lesions=240)
+    path = tmp_path / "data/predictions/lite0.csv"
+    pd.read_csv(path).query("split == 'test' or dx != 'mel'").to_csv(path, index=False)
+    assert run_stage(tmp_path, "evaluate").returncode == 0
+    headline = load(tmp_path, "metrics/test.json")
+    assert "melanoma_sensitivity" in headline
+    assert not [name for name in headline if "threshold" in name]
+    assert decision.load(tmp_path / "metrics/decision.json").melanoma_threshold is None
 
 
 BROKEN = {
@@ -136,6 +230,7 @@ BROKEN = {
     "split is not one of val, test": lambda table: table.assign(split="train"),
     "do not sum to 1": lambda table: table.assign(mel=table["mel"] / 2),
     "not a number from 0 to 1": lambda table: table.assign(nv=["?", *table["nv"][1:].astype(str)]),
+    "no image of val": lambda table: table[table["split"] == "test"],
     "has no rows": lambda table: table.head(0),
 }
 
@@ -173,11 +268,11 @@ def test_the_stage_ends_with_one_line(tmp_path):
 def test_recipes_about_other_images_or_groups_are_refused():
     good = fakes.predictions(fakes.index(60))
     with pytest.raises(DermalineError, match="not for the same images"):
-        tables.ensemble([good, good.iloc[1:]])
+        tables.aligned([good, good.iloc[1:]])
     with pytest.raises(DermalineError, match="disagree on the dx of"):
-        tables.ensemble([good, good.assign(dx="nv")])
+        tables.aligned([good, good.assign(dx="nv")])
     shuffled = good.sample(frac=1, random_state=0)
-    assert tables.ensemble([good, shuffled]).equals(good)
+    assert all(table.equals(good) for table in tables.aligned([good, shuffled]))
 
 
 def test_lesions_are_averaged_once_each():

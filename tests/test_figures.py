@@ -4,19 +4,20 @@ import fakes
 import matplotlib as mpl
 import numpy as np
 import pytest
+from closure import ROOT
 from matplotlib.text import Text
 from PIL import Image
 
+from dermaline import params
 from dermaline.classes import CLASSES, DIAGNOSES
 from dermaline.errors import DermalineError
-from dermaline.evaluation import summary, tables
+from dermaline.evaluation import slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
-from dermaline.params import Evaluate
 from stages import evaluate, plot
 
 PALETTE = "colorblind"
-OPTIONS = Evaluate(bootstrap=50, seed=0, calibration_bins=15)
+OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"bootstrap": 50})
 
 
 def draw_all(keep=CLASSES):
@@ -24,6 +25,7 @@ def draw_all(keep=CLASSES):
     index = fakes.index(700)
     test = fakes.predictions(index).query("split == 'test'")
     test = test[test["dx"].isin(keep)]
+    test = tables.decided(test, tables.probabilities(test), tables.probabilities(test).argmax(axis=1))
     train = index[index["split"] == "train"]
     classes = summary.per_class_rows(summary.scores(test, OPTIONS), train["dx"].value_counts().to_dict())
     roc, pr = ({name: rows(test, name) for name in CLASSES} for rows in (summary.roc_rows, summary.precision_rows))
@@ -39,6 +41,7 @@ def draw_all(keep=CLASSES):
         "reliability": diagnostics.reliability(summary.reliability_rows(test, 15), scores["ece"], PALETTE),
         "f1_by_class": diagnostics.f1_by_class(classes, PALETTE),
         "f1_by_train_images": diagnostics.f1_by_train_images(classes, PALETTE),
+        "slices": diagnostics.by_slice(slices.slice_rows(test, index, OPTIONS), PALETTE),
         "training": training.history(fakes.history(), "lite0", PALETTE),
         "training_one": training.history(fakes.history(1), "a_recipe_of_one_epoch", PALETTE),
         "class_distribution": dataset.class_distribution(index[index["dx"].isin(keep)], PALETTE),
@@ -90,6 +93,17 @@ def test_full_names_and_numbers_are_on_the_figures(figures):
     assert "n = " in "".join(text.get_text() for text in figures["roc"].findobj(Text))
 
 
+def test_slices_are_labelled_with_their_counts_and_those_too_small_say_so(figures):
+    words = [text.get_text() for text in figures["slices"].findobj(Text)]
+    assert any(word.startswith("all test images, n = ") for word in words)
+    assert any(word.startswith("75 and over, n = ") for word in words)
+    index = fakes.index(700).assign(localization=lambda table: np.where(table.index % 80 == 7, "ear", "back"))
+    test = fakes.predictions(index).query("split == 'test'").assign(predicted="nv")
+    small = diagnostics.by_slice(slices.slice_rows(test, index, OPTIONS), PALETTE)
+    words = [text.get_text() for text in small.findobj(Text)]
+    assert words.count("too few to score") == 1
+
+
 def test_each_class_has_its_own_colour_line_and_marker():
     for part in ("color", "linestyle", "marker"):
         assert len({look[part] for look in style.looks(PALETTE).values()}) == len(CLASSES)
@@ -106,6 +120,6 @@ def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):
     evaluate.main()
     plot.main()
     written = {path.stem for path in (tmp_path / "plots/figures").iterdir()}
-    assert len(written) == 11
-    assert {"roc", "training_lite0", "augmentation", "samples"} <= written
+    assert len(written) == 12
+    assert {"roc", "slices", "training_lite0", "augmentation", "samples"} <= written
     assert not list((tmp_path / "plots").glob(".*"))

@@ -135,6 +135,14 @@ def test_nll_and_brier_agree_with_scikit_learn_on_exact_probabilities():
 
 
 @pytest.mark.parametrize("name", [*metrics.HEADLINE, *metrics.PER_CLASS])
+def test_a_metric_is_of_the_decisions_or_of_the_probabilities(name):
+    truth, probabilities, _ = sample(2, digits=6)
+    metric, decided = (metrics.HEADLINE | metrics.PER_CLASS)[name], np.eye(SIZE)[probabilities.argmax(axis=1)]
+    same = np.array_equal(metric(truth, probabilities), metric(truth, decided))
+    assert same is (name in metrics.OF_DECISIONS) is (name not in metrics.OF_PROBABILITIES)
+
+
+@pytest.mark.parametrize("name", [*metrics.HEADLINE, *metrics.PER_CLASS])
 def test_rows_of_weights_are_scored_as_one_by_one(name):
     metric = (metrics.HEADLINE | metrics.PER_CLASS)[name]
     truth, probabilities, _ = sample(3)

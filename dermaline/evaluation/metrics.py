@@ -2,7 +2,8 @@
 
 Every metric takes
     truth: [N] integers 0..C-1;
-    probabilities: [N, C] floats, rows summing to 1; the prediction is the largest (the first of equals);
+    probabilities: [N, C] floats, rows summing to 1; the prediction is the largest (the first of equals). Where a
+        decision rule has predicted something else, the metrics `OF_DECISIONS` are given its one-hot rows instead;
     weights: [..., N] whole numbers, not negative; ones (the default) give the point estimate, rows of multiplicities
         a bootstrap replicate each;
 and returns one value per row of weights: shape [...] for a headline metric, [..., C] for a metric of each class.
@@ -86,12 +87,12 @@ def ece(truth: Ints, probabilities: Floats, weights: Floats | None = None, bins:
 
 
 def melanoma_sensitivity(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
-    """Recall of melanoma when the most probable class is predicted."""
+    """Recall of melanoma."""
     return recall(truth, probabilities, weights)[..., MELANOMA]
 
 
 def melanoma_specificity(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
-    """Specificity of melanoma when the most probable class is predicted."""
+    """Specificity of melanoma."""
     return specificity(truth, probabilities, weights)[..., MELANOMA]
 
 
@@ -171,6 +172,26 @@ HEADLINE: dict[str, Metric] = {
 PER_CLASS: dict[str, Metric] = {
     metric.__name__: metric for metric in (precision, recall, specificity, f1, auc, average_precision)
 }
+
+# The metrics that depend on nothing but the predicted class; all the others are of the probabilities.
+OF_DECISIONS: frozenset[str] = frozenset(
+    metric.__name__
+    for metric in (
+        accuracy,
+        balanced_accuracy,
+        macro_f1,
+        weighted_f1,
+        mean_specificity,
+        kappa,
+        melanoma_sensitivity,
+        melanoma_specificity,
+        precision,
+        recall,
+        specificity,
+        f1,
+    )
+)
+OF_PROBABILITIES: frozenset[str] = frozenset(HEADLINE | PER_CLASS) - OF_DECISIONS
 
 
 def confusion(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:

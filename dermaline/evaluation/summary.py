@@ -1,6 +1,9 @@
-"""What is said about a model: its scores with their intervals, and the series that its plots are drawn from."""
+"""What is said about a model: its scores with their intervals, and the series that its plots are drawn from.
 
-from collections.abc import Mapping
+The tables here are decided ones (see `tables`): calibrated probabilities and the predicted class.
+"""
+
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,34 +12,28 @@ import pandas as pd
 
 from dermaline.classes import CLASSES
 from dermaline.evaluation import bootstrap, ranking, tables
-from dermaline.evaluation.metrics import HEADLINE, PER_CLASS, Metric, calibration, ece
-from dermaline.evaluation.ranking import Floats
+from dermaline.evaluation.metrics import HEADLINE, OF_DECISIONS, PER_CLASS, Metric, calibration, ece
+from dermaline.evaluation.ranking import Bools, Floats
 from dermaline.params import Evaluate
 
 
 def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
     """Point estimates of the headline metrics, without those that have no value."""
-    truth, probabilities = tables.truth(table), tables.probabilities(table)
-    return _finite({name: metric(truth, probabilities, None) for name, metric in _headline(options).items()})
+    return _finite(_estimates(_headline(options), table))
 
 
 def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
     """The headline, `cases`, the headline's `intervals`, and `per_class` with intervals of its own.
 
     Args:
-        table: predictions of one split, one row a case.
+        table: decided predictions of one split, one row a case.
         options: how to score; intervals are redrawn by `group`.
 
     Returns:
         Nested mappings of finite floats and counts; a metric or an interval without a value is left out.
     """
-    truth, probabilities = tables.truth(table), tables.probabilities(table)
-    metrics = _headline(options) | PER_CLASS
-    draws = bootstrap.replicate(
-        metrics, truth, probabilities, table["group"].to_numpy(), options.bootstrap, options.seed
-    )
-    ends = {name: bootstrap.interval(values) for name, values in draws.items()}
-    each = {name: metric(truth, probabilities, None) for name, metric in PER_CLASS.items()}
+    truth, each = tables.truth(table), _estimates(PER_CLASS, table)
+    ends = _ends(_headline(options) | PER_CLASS, table, options)
     per_class = {
         name: {
             "support": int((truth == number).sum()),
@@ -53,10 +50,26 @@ def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
     }
 
 
+def measured(table: pd.DataFrame, names: Iterable[str], options: Evaluate) -> dict[str, float]:
+    """Some headline metrics as a flat row: NAME, NAME_low and NAME_high, which are NaN without a value."""
+    metrics = {name: _headline(options)[name] for name in names}
+    estimates, ends = _estimates(metrics, table), _ends(metrics, table, options)
+    row = {}
+    for name, (low, high) in ends.items():
+        row |= {name: float(estimates[name]), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return row
+
+
+def operating_point(table: pd.DataFrame, suspected: Bools, options: Evaluate) -> dict[str, Any]:
+    """Sensitivity and specificity to melanoma, with intervals, when it is called wherever `suspected` [N] is true."""
+    called = table.assign(predicted=np.where(suspected, "mel", "nv"))  # any other class than melanoma says no
+    metrics = {name: HEADLINE[name] for name in ("melanoma_sensitivity", "melanoma_specificity")}
+    return {**_finite(_estimates(metrics, called)), "intervals": _intervals(_ends(metrics, called, options))}
+
+
 def confusion_rows(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each case: its actual and its predicted class."""
-    predicted = np.array(CLASSES)[tables.probabilities(table).argmax(axis=1)]
-    return pd.DataFrame({"actual": table["dx"].to_numpy(), "predicted": predicted})
+    return pd.DataFrame({"actual": table["dx"].to_numpy(), "predicted": table["predicted"].to_numpy()})
 
 
 def roc_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -96,6 +109,26 @@ def per_class_rows(score: Mapping[str, Any], train_images: Mapping[str, int]) ->
 
 def _headline(options: Evaluate) -> dict[str, Metric]:
     return HEADLINE | {"ece": partial(ece, bins=options.calibration_bins)}
+
+
+def _estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, Floats]:
+    """Each metric's value, of the decisions or of the probabilities."""
+    truth, decisions, probabilities = tables.truth(table), tables.decisions(table), tables.probabilities(table)
+    return {
+        name: metric(truth, decisions if name in OF_DECISIONS else probabilities, None)
+        for name, metric in metrics.items()
+    }
+
+
+def _ends(metrics: Mapping[str, Metric], table: pd.DataFrame, options: Evaluate) -> dict[str, tuple[Floats, Floats]]:
+    """The ends of each metric's interval; one seed gives decisions and probabilities the same draws."""
+    draws = {}
+    for rows, own in ((tables.decisions(table), True), (tables.probabilities(table), False)):
+        chosen = {name: metric for name, metric in metrics.items() if (name in OF_DECISIONS) is own}
+        if chosen:
+            truth, group = tables.truth(table), table["group"].to_numpy()
+            draws |= bootstrap.replicate(chosen, truth, rows, group, options.bootstrap, options.seed)
+    return {name: bootstrap.interval(draws[name]) for name in metrics}
 
 
 def _finite(values: Mapping[str, Floats]) -> dict[str, float]:

@@ -1,7 +1,10 @@
-"""The table of predictions: reading it, averaging it over recipes or over the photographs of a lesion."""
+"""The table of predictions: reading it, adding what was decided, averaging over the photographs of a lesion.
+
+As `predict` wrote it, a row holds `IDENTITY` and raw probabilities. Once decided it holds calibrated probabilities and
+`predicted`, the name of the class that the decision rule chose.
+"""
 
 from collections.abc import Sequence
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Raises:
         DermalineError: naming the file and the first row at fault: a column missing, an image twice, an unknown
-            diagnosis or split, probabilities that are not within 0..1 or do not sum to 1 (to `SUM_TOLERANCE`).
+            diagnosis or split, probabilities that are not within 0..1 or do not sum to 1 (to `SUM_TOLERANCE`), a
+            split without images.
     """
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(IDENTITY, str), keep_default_na=False)
@@ -45,6 +49,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
     numbers = table[[*CLASSES]].apply(pd.to_numeric, errors="coerce")
     _check(path, table, ~((numbers >= 0) & (numbers <= 1)).all(axis=1), "a probability is not a number from 0 to 1")
     _check(path, table, (numbers.sum(axis=1) - 1).abs() > SUM_TOLERANCE, "the probabilities do not sum to 1")
+    for split in SPLITS:
+        if not (table["split"] == split).any():
+            raise DermalineError(f"{path}: no image of {split}; run the split stage again")
     return table.assign(**numbers)
 
 
@@ -64,30 +71,42 @@ def probabilities(table: pd.DataFrame) -> Floats:
     return table[[*CLASSES]].to_numpy(dtype=np.float64)
 
 
-def ensemble(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Mean probabilities over the recipes, in the first table's order of images.
+def decided(table: pd.DataFrame, probabilities: Floats, predicted: Ints) -> pd.DataFrame:
+    """The table with these probabilities [N, C] and the names of these predicted classes [N]."""
+    return table.assign(**dict(zip(CLASSES, probabilities.T, strict=True)), predicted=np.array(CLASSES)[predicted])
+
+
+def decisions(table: pd.DataFrame) -> Floats:
+    """The predicted classes as one-hot rows, [N, C]: what the metrics `OF_DECISIONS` take for probabilities."""
+    return np.eye(len(CLASSES))[table["predicted"].map(INDEX)]
+
+
+def aligned(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The tables of several recipes, each in the first one's order of images.
 
     Raises:
         DermalineError: the tables are not about the same images, or disagree on an image's lesion, group, split or dx.
     """
     first = tables[0].set_index("image_id")
-    aligned = []
+    found = []
     for table in tables:
         other = table.set_index("image_id")
         if len(other) != len(first) or not other.index.isin(first.index).all():
             raise DermalineError("the recipes' predictions are not for the same images; run every predict stage again")
-        aligned.append(other.loc[first.index])
+        other = other.loc[first.index]
         for column in IDENTITY[1:]:
-            unequal = (aligned[-1][column] != first[column]).to_numpy()
+            unequal = (other[column] != first[column]).to_numpy()
             if unequal.any():
                 name = first.index[unequal.argmax()]
                 raise DermalineError(f"the recipes' predictions disagree on the {column} of {name}; run predict again")
-    mean = reduce(np.add, [probabilities(table) for table in aligned]) / len(aligned)
-    return tables[0].assign(**dict(zip(CLASSES, mean.T, strict=True)))
+        found.append(other.reset_index())
+    return found
 
 
 def by_lesion(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a lesion: the mean of its photographs' probabilities; `image_id` is that of its first photograph.
+    """One row a lesion: the mean of its photographs' probabilities, still to be decided on.
+
+    `image_id` is that of its first photograph.
 
     Raises:
         DermalineError: a lesion has two diagnoses, or lies in two groups or splits.

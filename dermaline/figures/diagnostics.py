@@ -160,3 +160,34 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
     axes.set(xlabel="Training images", ylabel=f"F1 on {classes['support'].sum():,} test images, 95 % interval")
     style.legend_below(drawn, axes)
     return drawn
+
+
+@style.figure
+def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
+    """Balanced accuracy, with its 95 % interval, and accuracy of each kind of patient.
+
+    Args:
+        slices: the table of slices: `variable`, `value`, `images`, `balanced_accuracy` with `_low` and `_high`,
+            `accuracy`; its first row is of all images, and one without scores has only a label.
+        palette: one that seaborn knows.
+    """
+    rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
+    drawn = style.canvas(0.9 + 0.18 * rows[-1])
+    axes = drawn.add_subplot()
+    main, other = style.series(palette, 2)
+    axes.axvline(slices["balanced_accuracy"].iloc[0], color="0.6", linewidth=0.8, zorder=1)
+    low, high = (slices[f"balanced_accuracy_{end}"] for end in ("low", "high"))
+    axes.hlines(rows, low, high, color=main["color"], linewidth=1.6)
+    axes.plot(slices["balanced_accuracy"], rows, label="balanced accuracy, 95 % interval", **main | {"linestyle": ""})
+    axes.plot(slices["accuracy"], rows + 0.25, label="accuracy", **other | {"linestyle": "", "markersize": 4})
+    for row in rows[slices["balanced_accuracy"].isna()]:
+        axes.text(0, row, "too few to score", va="center", color="0.45")
+    style.unit_axis(axes, "x")
+    axes.grid(visible=False, axis="y")
+    names = slices["value"].where(slices["variable"] != "all", "all test images")
+    names = names.where(names != "unknown", slices["variable"] + " unknown")
+    axes.set_yticks(rows, [f"{name}, n = {count:,}" for name, count in zip(names, slices["images"], strict=True)])
+    axes.set(xlabel="Score on the test images", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
+    axes.tick_params(axis="y", length=0)
+    style.legend_below(drawn, axes)
+    return drawn

@@ -1,60 +1,111 @@
-"""The network: a timm backbone, a linear head over the seven classes, and the input's normalisation."""
+"""The network: colours, a timm backbone, attention, metadata, and a head over the seven classes."""
 
 import timm
 import torch
 from torch import nn
 
-from dermaline.classes import CLASSES
+from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
-from dermaline.models.weights import load_pretrained
-from dermaline.params import Recipe, nearest
+from dermaline.models.attention import ATTENTION
+from dermaline.models.backbone import build, input_size
+from dermaline.models.colour import shades_of_gray
+from dermaline.models.fusion import FUSION
+from dermaline.models.heads import HEADS
+from dermaline.params import Recipe
 
 
 class Network(nn.Module):
-    """Photographs to logits.
+    """Photographs, and what is known about the patient, to logits.
 
-    The normalisation is the backbone's own and happens here, so whoever calls a network gives it the same thing:
-    float images in 0..1.
+    Colour constancy and the backbone's own normalisation happen here, so whoever calls a network gives it the same
+    thing: float images in 0..1 at `input_size(recipe)`.
     """
 
     def __init__(self, recipe: Recipe, *, pretrained: bool) -> None:
         """Build the network of a recipe, with its pretrained weights or (to load trained ones) without.
 
         Raises:
-            DermalineError: the backbone is unknown, or the weights can't be had.
+            DermalineError: the backbone is unknown or does not take the recipe's options, or weights can't be had.
         """
         super().__init__()
-        if not timm.is_model(recipe.backbone):
-            raise DermalineError(
-                f"recipe: timm has no backbone '{recipe.backbone}'; {nearest(recipe.backbone, timm.list_models())}"
-            )
-        options = {"drop_rate": recipe.dropout} | ({"drop_path_rate": recipe.drop_path} if recipe.drop_path else {})
-        try:
-            self.body = timm.create_model(recipe.backbone, num_classes=len(CLASSES), **options)
-        except TypeError as problem:  # not every architecture has every kind of dropout
-            raise DermalineError(f"recipe: {recipe.backbone}: {problem}; set that one to 0") from None
-        for parameter in self.head_parameters():  # timm's start for seven outputs is so wide that the first loss is 4
-            nn.init.normal_(parameter, std=0.01)
-        if pretrained:
-            load_pretrained(self.body, recipe.backbone, recipe.weights)
+        self.backbone, self.colour_constancy = recipe.backbone, recipe.colour_constancy
+        self.body = build(recipe, pretrained=pretrained)
+        self.attention = _attention(self.body, recipe) if recipe.attention != "none" else nn.Identity()
+        width = self.body.head_hidden_size
+        self.fusion = FUSION[recipe.metadata](width, WIDTH) if recipe.metadata != "none" else None
+        self.head = HEADS[recipe.head](self.fusion.width if self.fusion else width, recipe)
         for name in ("mean", "std"):
             value = torch.tensor(self.body.pretrained_cfg[name]).view(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
+        self.register_buffer("missing", MISSING, persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, 7] in the order of `CLASSES`, for float images [B, 3, height, width] in 0..1."""
-        normalised = (images - self.mean) / self.std
-        return self.body(normalised.contiguous(memory_format=torch.channels_last))
+    def forward(self, images: torch.Tensor, metadata: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits [B, 7] in the order of `CLASSES`.
+
+        Args:
+            images: float [B, 3, height, width] in 0..1.
+            metadata: float [B, M] as `dermaline.data.metadata.encode` gives it; None is all missing. A network
+                without fusion does not look at it.
+        """
+        if self.colour_constancy:
+            images = shades_of_gray(images, self.colour_constancy)
+        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        maps = self.attention(self.body.forward_features(normalised))
+        features = self.body.forward_head(maps, pre_logits=True)
+        if self.fusion is not None:
+            known = self.missing.expand(len(images), -1) if metadata is None else metadata
+            features = self.fusion(features, known)
+        return self.head(features)
 
     def head_parameters(self) -> list[nn.Parameter]:
-        return list(self.body.get_classifier().parameters())
+        """All that is not the backbone's: those of head, fusion and attention."""
+        return [value for name, value in self.named_parameters() if not name.startswith("body.")]
 
-    def backbone_parameters(self) -> list[nn.Parameter]:
-        head = {id(parameter) for parameter in self.head_parameters()}
-        return [parameter for parameter in self.body.parameters() if id(parameter) not in head]
+    def backbone_layers(self) -> list[list[nn.Parameter]]:
+        """The backbone's parameters by depth, from the stem (0) on: timm's own layers, as for layer-wise decay."""
+        groups = timm.models.group_parameters(self.body, self.body.group_matcher())
+        return [[self.body.get_parameter(name) for name in groups[depth]] for depth in sorted(groups)]
 
-    def start_training(self, *, backbone_frozen: bool) -> None:
-        """Go into training mode; a frozen backbone stays in evaluation mode: no dropout, statistics held."""
-        self.train(not backbone_frozen)
-        for parameter in self.backbone_parameters():
-            parameter.requires_grad_(not backbone_frozen)
+    def start_training(self, *, first_layer: int | None) -> None:
+        """Go into training mode, with the backbone frozen below `first_layer` (None: all of it).
+
+        What is frozen has no gradients and stays in evaluation mode: batch norm's statistics held, nothing dropped.
+
+        Raises:
+            DermalineError: there is no such layer.
+        """
+        layers = self.backbone_layers()
+        first = len(layers) if first_layer is None else first_layer
+        if first_layer is not None and not 0 <= first_layer < len(layers):
+            raise DermalineError(
+                f"recipe: phases: first_layer: {first_layer} is outside 0 to {len(layers) - 1}, "
+                f"the layers of {self.backbone}"
+            )
+        for depth, layer in enumerate(layers):
+            for parameter in layer:
+                parameter.requires_grad_(depth >= first)
+                if depth < first:
+                    parameter.grad = None  # an optimizer would still follow one left from an earlier phase
+        _set_modes(self, training=True)
+
+
+def _set_modes(module: nn.Module, *, training: bool) -> None:
+    """A module trains if any parameter in it does; one without parameters (dropout) does as the one around it."""
+    parameters = list(module.parameters())
+    module.training = any(value.requires_grad for value in parameters) if parameters else training
+    for child in module.children():
+        _set_modes(child, training=module.training)
+
+
+def _attention(body: nn.Module, recipe: Recipe) -> nn.Module:
+    """Attention for the maps that `body` gives, which a blank image shows."""
+    training = body.training
+    with torch.no_grad():
+        maps = body.eval().forward_features(torch.zeros(1, 3, *input_size(recipe)))
+    body.train(training)
+    if maps.ndim != 4 or maps.shape[1] != body.num_features:
+        raise DermalineError(
+            f"recipe: attention: {recipe.attention} needs the feature map of a convolutional backbone, which "
+            f"{recipe.backbone} does not have; set it to none"
+        )
+    return ATTENTION[recipe.attention](body.num_features)

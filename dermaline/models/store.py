@@ -32,12 +32,13 @@ def load(folder: Path) -> tuple[Network, Recipe]:
     """
     try:
         description = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-        recipe = Recipe.model_validate(description["recipe"])
+        classes, recipe = description["classes"], Recipe.model_validate(description["recipe"])
         weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, SafetensorError) as problem:
-        raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
-    if tuple(description["classes"]) != CLASSES:
-        raise DermalineError(f"{folder}: made for the classes {description['classes']}; retrain it")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
+        reason = " ".join(str(problem).split())[:200]  # pydantic's and JSON's have several lines
+        raise DermalineError(f"{folder}: not a trained model ({reason}); run its train stage") from None
+    if tuple(classes) != CLASSES:
+        raise DermalineError(f"{folder}: made for the classes {classes}; retrain it")
     network = Network(recipe, pretrained=False)
     try:
         network.load_state_dict(weights)

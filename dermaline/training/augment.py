@@ -6,13 +6,22 @@ the same thing on every device.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
 
 from dermaline.params import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+DRAWS = {  # each operation and how many numbers it needs
+    **{"rotation": 1, "zoom": 1, "stretch": 1, "shift": 2},
+    **{"brightness": 1, "contrast": 1, "saturation": 1, "colour_cast": 3, "sharpness": 1},
+}
+ERASED = (0.02, 0.2)  # share of the image
+LONGEST = 3  # ratio of the sides of what is erased
+
+Draws = dict[str, torch.Tensor]
 
 
 def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, generator: torch.Generator) -> torch.Tensor:
@@ -27,42 +36,72 @@ def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, gener
     Returns:
         float32 [B, 3, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
     """
-    geometry = _affine(len(images), images.shape[3] / images.shape[2], options, generator).to(images.device)
-    colour = [draw.to(images.device) for draw in _colour(len(images), options, generator)]
+    drawn = _draw(len(images), options, generator)
+    geometry = _affine(images.shape[3] / images.shape[2], drawn, options, generator).to(images.device)
+    colour = [part.to(images.device) for part in _colour(drawn, options)]
     grid = affine_grid(geometry, [len(images), 3, *size], align_corners=False)
     pixels = images.to(torch.float32).div_(255)
     pixels = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return _recolour(pixels, *colour)
+    if options.sharpness:
+        pixels = _sharpen(pixels, drawn["sharpness"].to(images.device) * options.sharpness)
+    pixels = _recolour(pixels, *colour)
+    return _erase(pixels, options.erasing, generator) if options.erasing else pixels
 
 
-def _uniform(count: int, spread: float, generator: torch.Generator) -> torch.Tensor:
-    return (torch.rand(count, generator=generator) * 2 - 1) * spread
+def rectangles(
+    area: torch.Tensor, ratio: torch.Tensor, size: Sequence[int], generator: torch.Generator
+) -> torch.Tensor:
+    """One rectangle an image, bool [B, 1, H, W], its centre anywhere; the image's edges cut it off.
+
+    Args:
+        area: [B], shares of the image.
+        ratio: [B], of height to width, relative to the image's own.
+        size: height and width of the image.
+        generator: where the centres come from.
+    """
+    inside = []
+    for side, scale, view in zip(size, (ratio.sqrt(), ratio.rsqrt()), ((1, 1, -1, 1), (1, 1, 1, -1)), strict=True):
+        half = (area.sqrt() * scale / 2).view(-1, 1, 1, 1)
+        centre = torch.rand(len(area), generator=generator).view(-1, 1, 1, 1)
+        place = ((torch.arange(side) + 0.5) / side).view(view)
+        inside.append((place - centre).abs() < half)
+    return inside[0] & inside[1]
 
 
-def _affine(count: int, aspect: float, options: Augment, generator: torch.Generator) -> torch.Tensor:
+def _draw(count: int, options: Augment, generator: torch.Generator) -> Draws:
+    """Numbers [B, n] in -1..1 for every operation; with `operations`, 0 for all but that many on each image."""
+    drawn = {name: torch.rand(count, width, generator=generator) * 2 - 1 for name, width in DRAWS.items()}
+    in_use = [name for name in DRAWS if getattr(options, name)]
+    if not options.operations or options.operations >= len(in_use):
+        return drawn
+    place = torch.rand(count, len(in_use), generator=generator).argsort(dim=1).argsort(dim=1)
+    for column, name in enumerate(in_use):
+        drawn[name] = drawn[name] * (place[:, column, None] < options.operations)
+    return drawn
+
+
+def _affine(aspect: float, drawn: Draws, options: Augment, generator: torch.Generator) -> torch.Tensor:
     """Maps [B, 2, 3] from the result to the image, both in -1..1; `aspect` (width / height) keeps angles right."""
-    angle = _uniform(count, math.radians(options.rotation), generator)
-    zoom = torch.exp(-_uniform(count, math.log1p(options.zoom), generator))
-    stretch = torch.exp(_uniform(count, math.log1p(options.stretch), generator) / 2)
-    shift = torch.stack([_uniform(count, 2 * options.shift, generator) for _ in range(2)], dim=1)
-    mirror = torch.ones(count)
+    angle = drawn["rotation"][:, 0] * math.radians(options.rotation)
+    zoom = torch.exp(-drawn["zoom"][:, 0] * math.log1p(options.zoom))
+    stretch = torch.exp(drawn["stretch"][:, 0] * math.log1p(options.stretch) / 2)
+    shift = drawn["shift"] * 2 * options.shift
+    mirror = torch.ones(len(angle))
     if options.flip:
-        mirror = (torch.rand(count, generator=generator) < 0.5).float() * 2 - 1
+        mirror = (torch.rand(len(angle), generator=generator) < 0.5).float() * 2 - 1
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     x = torch.stack([cos * stretch * mirror, -sin / stretch / aspect, shift[:, 0]], dim=1)
     y = torch.stack([sin * stretch * aspect * mirror, cos / stretch, shift[:, 1]], dim=1)
     return torch.stack([x, y], dim=1)
 
 
-def _colour(
-    count: int, options: Augment, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _colour(drawn: Draws, options: Augment) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Saturation as matrices [B, 3, 3], contrast [B, 1, 1], and brightness with colour cast as gains [B, 3, 1]."""
-    saturation = (1 + _uniform(count, options.saturation, generator)).view(-1, 1, 1)
+    saturation, contrast, brightness, cast = (
+        1 + (drawn[name] * getattr(options, name))[:, :, None]
+        for name in ("saturation", "contrast", "brightness", "colour_cast")
+    )
     matrix = saturation * torch.eye(3) + (1 - saturation) * torch.tensor(LUMA).expand(3, 3)
-    contrast = (1 + _uniform(count, options.contrast, generator)).view(-1, 1, 1)
-    brightness = (1 + _uniform(count, options.brightness, generator)).view(-1, 1, 1)
-    cast = 1 + _uniform(3 * count, options.colour_cast, generator).view(-1, 3, 1)
     return matrix, contrast, brightness * cast
 
 
@@ -71,3 +110,20 @@ def _recolour(pixels: torch.Tensor, matrix: torch.Tensor, contrast: torch.Tensor
     grey = (matrix @ flat.mean(dim=2, keepdim=True)).mean(dim=1, keepdim=True)  # contrast turns about the image's mean
     recoloured = torch.baddbmm(gain * (1 - contrast) * grey, gain * contrast * matrix, flat)
     return recoloured.clamp_(0, 1).view_as(pixels)
+
+
+def _sharpen(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Away from the mean of 3x3 pixels (strength [B, 1] above 0), or towards it (below: -1 is that mean)."""
+    blurred = avg_pool2d(pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return pixels + strength.view(-1, 1, 1, 1) * (pixels - blurred)
+
+
+def _erase(pixels: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
+    """Fill a rectangle with the image's mean colour (Zhong et al. 2020, without their noise)."""
+    count = len(pixels)
+    low, high = ERASED
+    area = low + (high - low) * torch.rand(count, generator=generator)
+    area = area * (torch.rand(count, generator=generator) < chance)
+    ratio = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * math.log(LONGEST))
+    erased = rectangles(area, ratio, pixels.shape[2:], generator).to(pixels.device)
+    return torch.where(erased, pixels.mean(dim=(2, 3), keepdim=True), pixels)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +11,41 @@ from lightning_fabric import Fabric
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
-from dermaline.data.batches import shuffled
+from dermaline.data.metadata import MISSING
 from dermaline.errors import DermalineError
 from dermaline.evaluation import metrics
 from dermaline.inference.predict import probabilities
-from dermaline.models.network import Network
+from dermaline.models.network import Network, input_size
 from dermaline.params import Phase, Recipe
 from dermaline.training.augment import augment
+from dermaline.training.balance import order
 from dermaline.training.checkpoint import Scratch
-from dermaline.training.loss import make_loss
-from dermaline.training.schedule import factor, make_optimizer, set_rates
+from dermaline.training.loss import Losses, make_loss
+from dermaline.training.mixing import mix
+from dermaline.training.optimizer import make_optimizer
+from dermaline.training.schedule import factor, set_rates
 
-SELECTED_BY = "val_balanced_accuracy"
+VALIDATED = {
+    "loss": metrics.nll,
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "macro_f1": metrics.macro_f1,
+    "macro_auc": metrics.macro_auc,
+}
 
 
 @dataclass
 class Examples:
-    """Images uint8 [N, 3, H, W] and their labels int64 [N]."""
+    """Photographs with their labels.
 
-    images: torch.Tensor
+    images: gives uint8 [N, 3, H, W] fit for a network's input of a given height and width.
+    labels: int64 [N].
+    metadata: float32 [N, M], see `dermaline.data.metadata`.
+    """
+
+    images: Callable[[tuple[int, int]], torch.Tensor]
     labels: torch.Tensor
+    metadata: torch.Tensor
 
 
 class Training:
@@ -46,7 +62,8 @@ class Training:
         self.model = fabric.setup_module(network)
         self.network: Network = self.model.module
         self.average = ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        self.loss = make_loss(recipe, train.labels)
+        self.size = input_size(recipe)
+        self.val_images = val.images(self.size)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
@@ -57,83 +74,98 @@ class Training:
             self._restore(state)
             print(f"resumed after epoch {len(self.history)}", flush=True)
         for phase in self.recipe.phases:
-            self._run_phase(phase, state)
+            if not self._is_past(phase.name):
+                self._run_phase(phase, state)
         return self.best
 
+    def scores(self, phase: str | None = None) -> list[float]:
+        """What epochs (of one phase, or all) are selected by; higher is better."""
+        sign = -1 if self.recipe.select == "loss" else 1
+        rows = [row for row in self.history if phase in (None, row["phase"])]
+        return [sign * row[f"val_{self.recipe.select}"] for row in rows]
+
     def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
-        name = phase.name
-        done = sum(row["phase"] == name for row in self.history)
         optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe, phase))
-        if state and state["phase"] == name:
+        if state and state["phase"] == phase.name:
             optimizer.load_state_dict(state["optimizer"])
-        for number in range(done, phase.epochs):
-            if self._stale_epochs(name) >= self.recipe.patience or self._is_past(name):
-                return
-            said = self._run_epoch(phase, number, optimizer)
-            self._checkpoint(name, optimizer)
+        work = _Work(phase, self.recipe.in_phase(phase), optimizer, self.train, self.size)
+        while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
+            said = self._run_epoch(work, done)
+            self._checkpoint(phase.name, optimizer)
             print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
 
     def _is_past(self, name: str) -> bool:
         """Whether training has already gone on to a phase after this one (seen when it resumes)."""
-        order = [phase.name for phase in self.recipe.phases]
-        return bool(self.history) and order.index(self.history[-1]["phase"]) > order.index(name)
+        names = [phase.name for phase in self.recipe.phases]
+        return bool(self.history) and names.index(self.history[-1]["phase"]) > names.index(name)
 
-    def _stale_epochs(self, name: str) -> int:
-        """How many epochs of the phase have passed since its best one."""
-        scores = [row[SELECTED_BY] for row in self.history if row["phase"] == name]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+    def _is_stale(self, name: str) -> bool:
+        """Whether the phase's best epoch lies `patience` epochs back."""
+        scores = self.scores(name)
+        return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.recipe.patience
 
-    def _run_epoch(self, phase: Phase, number: int, optimizer: torch.optim.Optimizer) -> str:
+    def _run_epoch(self, work: "_Work", number: int) -> str:
         """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self.recipe.seed * 100_003 + epoch)
-        train_loss, images = self._train_epoch(phase, number, epoch, optimizer)
+        train_loss, images = self._train_epoch(work, number, epoch)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
-        row = {"epoch": epoch, "phase": phase.name, "lr": optimizer.param_groups[-1]["peak"], "train_loss": train_loss}
-        row |= self._validate()
-        if not self.history or row[SELECTED_BY] > max(past[SELECTED_BY] for past in self.history):
-            self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
+        rate = work.optimizer.param_groups[-1]["lr"]
+        row = {"epoch": epoch, "phase": work.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
         self.history.append(row)
-        scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if isinstance(value, float))
-        return f"epoch {epoch} ({phase.name})  {scores}  {images / seconds:.0f} images/s"
+        if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
+            self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
+        scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
+        return f"epoch {epoch} ({work.phase.name})  {scores}  {images / seconds:.0f} images/s"
 
-    def _train_epoch(
-        self, phase: Phase, number: int, epoch: int, optimizer: torch.optim.Optimizer
-    ) -> tuple[float, int]:
+    def _train_epoch(self, work: "_Work", number: int, epoch: int) -> tuple[float, int]:
         """The mean loss, and how many images went through."""
-        recipe, device = self.recipe, self.fabric.device
-        self.network.start_training(backbone_frozen=phase.backbone == 0)
+        recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
+        self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
-        batches = list(shuffled(len(self.train.labels), recipe.batch_size, recipe.seed, epoch))
-        total = torch.zeros((), device=device)
-        for step, chosen in enumerate(tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)):
-            set_rates(optimizer, factor(number * len(batches) + step, phase.epochs * len(batches), recipe.warmup))
-            images = self.train.images[chosen.to(self.train.images.device)].to(device)
-            target = self.train.labels[chosen].to(device)
-            pixels = augment(images, phase.size or recipe.size, recipe, generator)
-            loss = self.loss(self.model(pixels), target)
-            self.fabric.backward(loss)
-            self.fabric.clip_gradients(self.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
+        steps = list(work.steps(epoch))
+        mixing = number < phase.epochs - recipe.plain_epochs
+        total = torch.zeros((), device=self.fabric.device)
+        for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)):
+            scale = factor(recipe, number * len(steps) + step, phase.epochs * len(steps), self.scores(phase.name))
+            set_rates(optimizer, recipe, scale)
+            for chosen in batches:
+                loss = self._loss(work, chosen, generator, mixing=mixing) / len(batches)
+                self.fabric.backward(loss)
+                total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
+            if recipe.clip:
+                self.fabric.clip_gradients(self.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             if self.average:
-                self.average.update(self.network, step=(epoch - 1) * len(batches) + step)
-            total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
-        return total.item() / len(batches), len(batches) * len(batches[0])
+                self.average.update(self.network, step=(epoch - 1) * len(steps) + step)
+        return total.item() / len(steps), sum(len(chosen) for batches in steps for chosen in batches)
+
+    def _loss(self, work: "_Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
+        """The mean loss of one batch, augmented and mixed."""
+        recipe, device = work.recipe, self.fabric.device
+        images = work.images[chosen.to(work.images.device)].to(device)
+        target = self.train.labels[chosen].to(device)
+        pixels = augment(images, recipe.size or self.size, recipe, generator)
+        hidden = torch.rand(len(chosen), 1, generator=generator) < recipe.metadata_dropout
+        metadata = torch.where(hidden, MISSING, self.train.metadata[chosen]).to(device)
+        pixels, mixture = mix(pixels, recipe, generator) if mixing else (pixels, None)
+        if mixture is None:
+            return work.loss(self.model(pixels, metadata), target).mean()
+        logits = self.model(pixels, mixture.blend(metadata))
+        own, other = work.loss(logits, target), work.loss(logits, target[mixture.partner])
+        return (mixture.share * own + (1 - mixture.share) * other).mean()
 
     def _evaluated(self) -> Network:
         """The network that is validated and kept: the average of the weights, when there is one."""
         return self.average.module if self.average else self.network
 
     def _validate(self) -> dict[str, float]:
-        found = probabilities(self._evaluated().eval(), self.val.images, self.fabric).double().numpy()
-        truth = self.val.labels.numpy()
-        measured = {"nll": metrics.nll, "accuracy": metrics.accuracy}
-        measured |= {"balanced_accuracy": metrics.balanced_accuracy, "macro_auc": metrics.macro_auc}
-        names = {"nll": "val_loss"}
-        return {names.get(key, f"val_{key}"): metric(truth, found).item() for key, metric in measured.items()}
+        found = probabilities(self._evaluated().eval(), self.val_images, self.fabric, metadata=self.val.metadata)
+        truth, found = self.val.labels.numpy(), found.double().numpy()
+        return {f"val_{name}": metric(truth, found).item() for name, metric in VALIDATED.items()}
 
     def _checkpoint(self, phase: str, optimizer: torch.optim.Optimizer) -> None:
         average = self.average.module.state_dict() if self.average else None
@@ -145,3 +177,27 @@ class Training:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.history, self.best = state["history"], state["best"]
+
+
+class _Work:
+    """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        train: Examples,
+        size: tuple[int, int],
+    ) -> None:
+        self.phase, self.recipe, self.optimizer, self.labels = phase, recipe, optimizer, train.labels
+        self.loss: Losses = make_loss(recipe, train.labels)
+        self.images = train.images(recipe.size or size)
+
+    def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
+        """An epoch's steps, each of `accumulate` batches of indices; a last batch that is not full is left out."""
+        chosen = order(self.labels, self.recipe.sampler_power, self.recipe.seed, epoch)
+        batches = [batch for batch in chosen.split(self.recipe.batch_size) if len(batch) == self.recipe.batch_size]
+        batches = batches or [chosen]
+        for start in range(0, len(batches), self.recipe.accumulate):
+            yield batches[start : start + self.recipe.accumulate]

@@ -1,31 +1,34 @@
-"""The loss: cross-entropy, with class weights as the one mechanism against imbalance."""
+"""The losses: cross-entropy and focal, with class weights, label smoothing and logit adjustment."""
 
 from collections.abc import Callable
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from dermaline.classes import CLASSES
 from dermaline.params import Loss
+from dermaline.training.balance import class_weights, log_prior
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def class_weights(labels: torch.Tensor, power: float) -> torch.Tensor:
-    """float32 [7], proportional to n^-power for a class with n training images; their mean over the images is 1.
+def make_loss(options: Loss, labels: torch.Tensor) -> Losses:
+    """The loss of each image, [B], of logits [B, 7] and labels [B]; `labels` are those of the whole training set.
 
-    A class without images gets 0: nothing of it is ever weighed.
+    - Cross-entropy, with label smoothing (Szegedy et al. 2016).
+    - Focal (Lin et al. 2017, eq. 4): times (1 - p_t)^gamma, where p_t is the plain probability of the true class. Class
+      weights stand outside of it: inside, they would switch the factor off for the rare classes.
+    - Class weights: times the weight of the true class, whose mean over the training images is 1.
+    - Logit adjustment (Menon et al. 2021, eq. 10): tau * log prior is added to the logits here, and only here.
     """
-    counts = torch.bincount(labels, minlength=len(CLASSES)).double()
-    weights = torch.where(counts > 0, counts.clamp(min=1) ** -power, 0.0)
-    return (weights * counts.sum() / (weights * counts).sum()).float()
-
-
-def make_loss(options: Loss, labels: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The mean loss of a batch of logits [B, 7] and labels [B]; `labels` are those of the whole training set."""
     weights = class_weights(labels, options.class_weight_power)
+    shift = options.logit_adjustment * log_prior(labels)
 
-    def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(
-            logits.float(), target, weight=weights.to(logits.device), label_smoothing=options.label_smoothing
-        )
+    def losses(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        logits = logits.float() + shift.to(logits.device)
+        found = cross_entropy(logits, target, reduction="none", label_smoothing=options.label_smoothing)
+        if options.loss == "focal":
+            likelihood = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
+            found = found * (1 - likelihood) ** options.focal_gamma
+        return found * weights.to(logits.device)[target]
 
-    return loss
+    return losses

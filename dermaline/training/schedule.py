@@ -1,37 +1,70 @@
-"""The learning rate over a phase, and which parameters get which."""
+"""The learning rate over a phase: functions of the step, so that a training that comes back needs no state of them."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 
-from dermaline.models.network import Network
-from dermaline.params import Optimizer, Phase
+from dermaline.params import Optimizer
+
+LOW, HIGH = 0.85, 0.95  # the first moment's decay in one-cycle, against the rate (Smith 2018)
 
 
-def factor(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up over the first `warmup` share of a phase, then a cosine to zero (Loshchilov & Hutter 2017)."""
-    rising = max(1, round(steps * warmup))
+def _cosine(progress: float, cycles: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _restarts(progress: float, cycles: int) -> float:
+    """Cosines, each twice as long as the one before (Loshchilov & Hutter 2017, with T_mult = 2)."""
+    place = progress * (2**cycles - 1)
+    cycle = min(int(math.log2(place + 1)), cycles - 1)
+    return _cosine((place + 1) / 2**cycle - 1, 1)
+
+
+def _constant(progress: float, cycles: int) -> float:
+    return 1.0
+
+
+SHAPES: dict[str, Callable[[float, int], float]] = {
+    "cosine": _cosine,
+    "onecycle": _cosine,
+    "restarts": _restarts,
+    "plateau": _constant,
+    "constant": _constant,
+}
+
+
+def factor(options: Optimizer, step: int, steps: int, scores: Sequence[float] = ()) -> float:
+    """What the peak rates are multiplied with at a step of a phase of `steps`.
+
+    A linear rise over the first `warmup` share, then the schedule's shape over the rest. A plateau schedule falls by
+    `plateau_factor` with every `plateau_patience` epochs without a better one of `scores` (higher is better).
+    """
+    rising = max(1, round(steps * options.warmup))
+    fallen = options.plateau_factor ** drops(scores, options.plateau_patience) if options.schedule == "plateau" else 1
     if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+        return fallen * (step + 1) / rising
+    return fallen * SHAPES[options.schedule]((step - rising) / max(1, steps - rising), options.cycles)
 
 
-def make_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.optim.Optimizer:
-    """AdamW with a group for each part that trains, at `lr` times the phase's factor; vectors are not decayed."""
-    parts = {
-        "backbone": (network.backbone_parameters(), phase.backbone),
-        "head": (network.head_parameters(), phase.head),
-    }
-    groups = []
-    for parameters, scale in parts.values():
-        for decayed in (True, False):
-            chosen = [parameter for parameter in parameters if (parameter.ndim > 1) == decayed]
-            if scale and chosen:
-                decay = options.weight_decay if decayed else 0.0
-                groups.append({"params": chosen, "peak": options.lr * scale, "weight_decay": decay})
-    return torch.optim.AdamW(groups, lr=options.lr)
+def drops(scores: Sequence[float], patience: int) -> int:
+    """How often `patience` epochs in a row have passed without a new best score; each time the count starts anew."""
+    best, waited, count = -math.inf, 0, 0
+    for score in scores:
+        waited = 0 if score > best else waited + 1
+        best = max(best, score)
+        if waited == patience:
+            waited, count = 0, count + 1
+    return count
 
 
-def set_rates(optimizer: torch.optim.Optimizer, scale: float) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, options: Optimizer, scale: float) -> None:
+    """Give every group its peak rate times `scale`; one-cycle lowers the momentum while the rate is high."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * scale
+        if options.schedule == "onecycle":
+            momentum = HIGH - (HIGH - LOW) * scale
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum

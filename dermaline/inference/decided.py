@@ -1,0 +1,41 @@
+"""The predictions of a recipe, or of several together, once everything about them is decided."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from dermaline.evaluation import tables
+from dermaline.inference.decision import Decision, fit
+from dermaline.params import Evaluate
+
+
+class Decided(NamedTuple):
+    """A decision, and the tables it makes (see `evaluation.tables`)."""
+
+    decision: Decision
+    val: pd.DataFrame
+    test: pd.DataFrame
+    lesions: pd.DataFrame  # of test: one row each, averaged and decided on again by the same rule
+
+
+def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decided:
+    """Fit a decision on the val rows, and apply it to them and to the test rows.
+
+    Args:
+        members: predictions of each recipe, in one order of images.
+        train_images: how many images of each class were trained on.
+        options: what to fit.
+    """
+    val, test = ([table[table["split"] == split] for table in members.values()] for split in tables.SPLITS)
+    raw_val, raw_test = ([tables.probabilities(table) for table in part] for part in (val, test))
+    decision = fit(list(members), tables.truth(val[0]), raw_val, train_images, options)
+    images = tables.decided(test[0], *decision.apply(raw_test))
+    lesions = tables.by_lesion(images)
+    averaged = tables.probabilities(lesions)
+    return Decided(
+        decision=decision,
+        val=tables.decided(val[0], *decision.apply(raw_val)),
+        test=images,
+        lesions=tables.decided(lesions, averaged, decision.diagnose(averaged)),
+    )

@@ -1,0 +1,154 @@
+"""From probabilities to a diagnosis: fitted on the validation images, kept on file, applied to any others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from dermaline.classes import CLASSES, MELANOMA
+from dermaline.errors import DermalineError
+from dermaline.evaluation.metrics import balanced_accuracy
+from dermaline.evaluation.ranking import Bools, Floats, Ints
+from dermaline.files import DIGITS, write_text
+from dermaline.inference.calibration import fit_temperature, fit_weights, mixture, tempered
+from dermaline.params import Evaluate, NotNegative, Positive, Section, Share
+
+# Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
+# as single images change sides. A finer grid, or the last of the best, would follow that noise.
+TAUS = np.arange(21) / 10
+
+
+class Decision(Section):
+    """All that lies between the probabilities of some recipes and a diagnosis.
+
+    The recipes' probabilities are tempered, mixed by `weights`, and the mixture is tempered again: a mean of calibrated
+    models is not sure enough (Rahaman & Thiery 2021). The diagnosis is the largest of `p / prior^tau`.
+    """
+
+    temperatures: dict[str, Positive]  # of each recipe, in the order in which `apply` takes them
+    weights: dict[str, NotNegative]
+    temperature: Positive  # of the mixture, and the only one of a single recipe
+    prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
+    tau: NotNegative  # 0: the most probable class
+    melanoma_threshold: Share | None  # suspect a melanoma from this probability on; None: there was none to fit it on
+    val_images: int  # on which all but the prior was fitted
+    val_melanomas: int
+
+    @property
+    def recipes(self) -> list[str]:
+        return list(self.weights)
+
+    def apply(self, members: Sequence[Floats]) -> tuple[Floats, Ints]:
+        """The calibrated probabilities [N, 7] and the predicted class numbers [N].
+
+        Args:
+            members: raw probabilities [N, 7] of each of `recipes`, in that order.
+        """
+        parts = [tempered(*pair) for pair in zip(members, self.temperatures.values(), strict=True)]
+        probabilities = tempered(mixture(parts, list(self.weights.values())), self.temperature)
+        return probabilities, self.diagnose(probabilities)
+
+    def diagnose(self, probabilities: Floats) -> Ints:
+        """The predicted class numbers [N] for calibrated probabilities [N, 7]."""
+        return adjusted(probabilities, np.array(list(self.prior.values())), self.tau).argmax(axis=1)
+
+    def suspects_melanoma(self, probabilities: Floats) -> Bools:
+        """Whether calibrated probabilities [N, 7] reach the melanoma threshold, [N]; never without a threshold."""
+        threshold = np.inf if self.melanoma_threshold is None else self.melanoma_threshold
+        return probabilities[:, MELANOMA] >= threshold
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, every digit kept: a threshold that is rounded up would miss its own image."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def load(path: Path) -> Decision:
+    """Read what `Decision.save` wrote.
+
+    Raises:
+        DermalineError: the file is missing, is no decision, or is for other classes.
+    """
+    try:
+        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run the evaluate stage first") from None
+    except (ValidationError, UnicodeDecodeError) as problem:
+        reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
+        raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
+    if tuple(decision.prior) != CLASSES or list(decision.temperatures) != decision.recipes:
+        raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
+    return decision
+
+
+def fit(
+    recipes: Sequence[str], truth: Ints, members: Sequence[Floats], train_images: Mapping[str, int], options: Evaluate
+) -> Decision:
+    """Decide everything on validation images; the numbers are kept to six digits before the next one is fitted.
+
+    Args:
+        recipes: names of the members.
+        truth: [N] class numbers of the validation images.
+        members: raw probabilities [N, 7] of each recipe on them.
+        train_images: how many images of each class were trained on; a class with none counts as one image.
+        options: which of it to fit: `calibration`, `ensemble`, `decision`, `melanoma_sensitivity`.
+    """
+    temperatures, weights = _fit_mixture(truth, members, options)
+    mixed = mixture([tempered(*pair) for pair in zip(members, temperatures, strict=True)], weights)
+    temperature = _kept(fit_temperature(truth, mixed)) if options.calibration == "temperature" else 1.0
+    probabilities = tempered(mixed, temperature)
+    counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
+    prior = counts / counts.sum()
+    return Decision(
+        temperatures=dict(zip(recipes, temperatures, strict=True)),
+        weights=dict(zip(recipes, weights, strict=True)),
+        temperature=temperature,
+        prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
+        tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
+        melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
+        val_images=len(truth),
+        val_melanomas=int((truth == MELANOMA).sum()),
+    )
+
+
+def _fit_mixture(truth: Ints, members: Sequence[Floats], options: Evaluate) -> tuple[list[float], list[float]]:
+    """The temperature and the weight of each member; a single one needs neither."""
+    count = len(members)
+    if count == 1:
+        return [1.0], [1.0]
+    calibrated = options.calibration == "temperature"
+    temperatures = [_kept(fit_temperature(truth, member)) if calibrated else 1.0 for member in members]
+    parts = [tempered(*pair) for pair in zip(members, temperatures, strict=True)]
+    weights = fit_weights(truth, parts) if options.ensemble == "fitted" else np.full(count, 1 / count)
+    return temperatures, [_kept(weight) for weight in weights]
+
+
+def adjusted(probabilities: Floats, prior: Floats, tau: float) -> Floats:
+    """Scores [N, C] whose largest is the diagnosis: `probabilities / prior^tau`.
+
+    0 decides by the probabilities as they are; 1 as if every class were equally frequent, which is best for balanced
+    accuracy when they are exact (Menon et al. 2021, post-hoc logit adjustment).
+    """
+    return probabilities / prior**tau
+
+
+def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:
+    """The one of `TAUS` with the best balanced accuracy; among equals the smallest, which changes fewest diagnoses."""
+    scores = [balanced_accuracy(truth, adjusted(probabilities, prior, tau)) for tau in TAUS]
+    return float(TAUS[np.argmax(np.round(scores, 12))])
+
+
+def fit_threshold(positive: Bools, score: Floats, sensitivity: float) -> float | None:
+    """The largest threshold t at which `score >= t` finds at least this share of the positives; None without any.
+
+    It is the score of a positive: of the one that completes the share, and of the best one for a share of 0.
+    """
+    ordered = np.sort(score[positive])[::-1]
+    if not len(ordered):
+        return None
+    needed = int(np.ceil(sensitivity * len(ordered) - 1e-9))  # 0.55 * 100 is a little over 55
+    return float(ordered[max(needed, 1) - 1])
+
+
+def _kept(value: float) -> float:
+    return round(float(value), DIGITS)

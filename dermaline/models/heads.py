@@ -1,0 +1,27 @@
+"""Heads: from pooled features to the seven logits."""
+
+from torch import nn
+
+from dermaline.classes import CLASSES
+from dermaline.params import Architecture
+
+
+def linear(width: int, recipe: Architecture) -> nn.Sequential:
+    """Dropout and one layer."""
+    return nn.Sequential(nn.Dropout(recipe.dropout), _last(width))
+
+
+def mlp(width: int, recipe: Architecture) -> nn.Sequential:
+    """Two layers, with dropout before each; layer norm, since the last batch of an epoch may hold a single image."""
+    hidden = (nn.Linear(width, recipe.hidden), nn.LayerNorm(recipe.hidden), nn.GELU())
+    return nn.Sequential(nn.Dropout(recipe.dropout), *hidden, nn.Dropout(recipe.dropout), _last(recipe.hidden))
+
+
+def _last(width: int) -> nn.Linear:
+    layer = nn.Linear(width, len(CLASSES))
+    nn.init.normal_(layer.weight, std=0.01)  # so small that the first loss is that of chance
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+HEADS = {"linear": linear, "mlp": mlp}

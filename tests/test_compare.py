@@ -1,0 +1,82 @@
+"""Models beside one another: the paired differences against a plain loop over scikit-learn, and the verdicts."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from closure import ROOT
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from dermaline import params
+from dermaline.classes import CLASSES
+from dermaline.errors import DermalineError
+from dermaline.evaluation import bootstrap, tables
+from dermaline.evaluation.compare import COMPARED, METRICS, models_table
+
+OPTIONS = params.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 30})
+COUNT = 280
+
+
+def model(seed: int, sure: float) -> pd.DataFrame:
+    """Decided predictions of the same images; what is decided is not the most probable class."""
+    truth = np.arange(COUNT) % 7
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(7), COUNT) * (1 - sure) + np.eye(7)[truth] * sure
+    predicted = (probabilities * [3, 1, 1, 1, 1, 0.5, 2]).argmax(axis=1)
+    lesion = np.array(CLASSES)[truth] + (np.arange(COUNT) // 7 % 15).astype(str).astype(object)
+    identity = {"image_id": [f"i{row}" for row in range(COUNT)], "lesion_id": lesion, "group": lesion, "split": "test"}
+    return tables.decided(pd.DataFrame(identity | {"dx": np.array(CLASSES)[truth]}), probabilities, predicted)
+
+
+def reference(table: pd.DataFrame, rows: np.ndarray) -> dict[str, float]:
+    """The compared metrics of these rows, by scikit-learn."""
+    chosen = table.iloc[rows]
+    area = partial(roc_auc_score, multi_class="ovr", labels=list(CLASSES))
+    return {
+        "accuracy": accuracy_score(chosen.dx, chosen.predicted),
+        "balanced_accuracy": balanced_accuracy_score(chosen.dx, chosen.predicted),
+        "macro_auc": area(chosen.dx, chosen[[*CLASSES]]),
+    }
+
+
+def test_differences_are_paired_and_those_of_scikit_learn():
+    first, second = model(0, 0.2), model(1, 0.25)
+    row = models_table({"first": first, "second": second}, OPTIONS).iloc[1]
+    draws = bootstrap.multiplicities(first.group.to_numpy(), tables.truth(first), 30, OPTIONS.seed)
+    rows = [np.repeat(np.arange(COUNT), times.astype(int)) for times in np.concatenate(list(draws))]
+    whole = [reference(table, np.arange(COUNT)) for table in (first, second)]
+    redrawn = [{name: reference(second, r)[name] - reference(first, r)[name] for name in COMPARED} for r in rows]
+    for name in COMPARED:
+        low, high = np.quantile([draw[name] for draw in redrawn], [0.025, 0.975])
+        assert row[name] == pytest.approx(whole[1][name])
+        assert row[f"{name}_difference"] == pytest.approx(whole[1][name] - whole[0][name])
+        assert row[f"{name}_difference_low"] == pytest.approx(low)
+        assert row[f"{name}_difference_high"] == pytest.approx(high)
+
+
+def test_verdicts():
+    models = {"middle": model(0, 0.2), "strong": model(1, 0.5), "weak": model(2, 0), "alike": model(3, 0.2)}
+    table = models_table(models | {"same": models["middle"]}, OPTIONS)
+    assert table.model.tolist() == ["middle", "strong", "weak", "alike", "same"]
+    for name in COMPARED:
+        found = table[f"{name}_verdict"].tolist()
+        assert found == ["reference", "better", "worse", "within noise", "within noise"]
+        assert np.isnan(table[f"{name}_difference"][0])
+        assert table[f"{name}_difference"][4] == 0
+    for name in METRICS:
+        assert (table[f"{name}_low"] <= table[f"{name}_high"]).all()
+
+
+def test_the_order_of_the_rows_does_not_matter_and_other_images_are_refused():
+    models = {"first": model(0, 0.2), "second": model(1, 0.25)}
+    shuffled = models | {"second": models["second"].sample(frac=1, random_state=0)}
+    pd.testing.assert_frame_equal(models_table(models, OPTIONS), models_table(shuffled, OPTIONS))
+    with pytest.raises(DermalineError, match="not for the same images"):
+        models_table(models | {"second": models["second"][1:]}, OPTIONS)
+
+
+def test_one_model_is_a_table_of_the_same_columns():
+    alone = models_table({"only": model(0, 0.2)}, OPTIONS)
+    both = models_table({"only": model(0, 0.2), "other": model(1, 0.2)}, OPTIONS)
+    assert alone.columns.tolist() == both.columns.tolist()
+    pd.testing.assert_frame_equal(alone, both[:1])

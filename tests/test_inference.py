@@ -1,0 +1,108 @@
+"""Test-time augmentation: which views there are, and that what should not matter does not."""
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from dermaline.compute import fabric
+from dermaline.errors import DermalineError
+from dermaline.inference.predict import probabilities
+from dermaline.inference.views import VIEWS
+from dermaline.models.network import Network
+
+CPU = fabric("cpu", "32-true")
+
+
+class Reader(nn.Module):
+    """Logits from one pixel, and from the metadata where there are some."""
+
+    def forward(self, pixels, metadata):
+        seen = pixels[:, :, 0, 1] if metadata is None else metadata
+        return torch.cat([seen, torch.zeros(len(seen), 4)], dim=1)
+
+
+def pictures(count, height=4, width=4):
+    """Every pixel of every channel is its own."""
+    return (
+        torch.randperm(256, generator=torch.Generator().manual_seed(0))[: count * 3 * height * width]
+        .view(count, 3, height, width)
+        .to(torch.uint8)
+    )
+
+
+@pytest.mark.parametrize(("tta", "count"), [("none", 1), ("flips", 4), ("d4", 8), ("crops", 6)])
+def test_every_view_shows_something_else_at_the_same_place(tta, count):
+    image = torch.rand((1, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    seen = {float(view(image)[0, 0, 0, 1]) for view in VIEWS[tta]}
+    assert len(seen) == len(VIEWS[tta]) == count
+
+
+def test_d4_is_the_quarter_turns_of_the_image_and_of_its_mirror_image():
+    image = pictures(1, 3, 5)
+    turned = [torch.rot90(side, times, (2, 3)) for side in (image, image.flip(3)) for times in range(4)]
+    views = [view(image) for view in VIEWS["d4"]]
+    for one in turned:
+        assert sum(one.shape == view.shape and torch.equal(one, view) for view in views) == 1
+
+
+def test_crops_are_the_whole_the_corners_and_the_centre_at_the_size_of_the_whole():
+    down = torch.linspace(0, 1, 64).view(1, 1, -1, 1).expand(1, 1, 64, 32)
+    right = torch.linspace(0, 1, 32).view(1, 1, 1, -1).expand(1, 1, 64, 32)
+    image = torch.cat([down, right, torch.ones(1, 1, 64, 32)], dim=1)
+    means = [tuple(round(float(channel.mean()), 2) for channel in view(image)[0]) for view in VIEWS["crops"]]
+    near, far = 0.44, 0.56
+    assert all(view(image).shape == image.shape for view in VIEWS["crops"])
+    assert means == [(0.5, 0.5, 1), (near, near, 1), (near, far, 1), (far, near, 1), (far, far, 1), (0.5, 0.5, 1)]
+    assert torch.equal(VIEWS["crops"][0](image), image)
+    assert VIEWS["crops"][5](image)[0, 0, 0, 0] > 0.05  # the centre is no second look at the whole
+
+
+@pytest.mark.parametrize("tta", VIEWS)
+def test_the_result_is_the_mean_of_the_views_probabilities(tta):
+    images = pictures(3)
+    pixels = images.float() / 255
+    expected = torch.stack([Reader()(view(pixels), None).softmax(1) for view in VIEWS[tta]]).mean(0)
+    found = probabilities(Reader(), images, CPU, tta=tta)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, expected, atol=1e-7)
+
+
+def test_each_image_meets_its_own_metadata_in_every_block():
+    metadata = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    images = torch.zeros(300, 3, 4, 4, dtype=torch.uint8)
+    found = probabilities(Reader(), images, CPU, metadata=metadata, tta="d4")
+    assert torch.allclose(found, Reader()(None, metadata).softmax(1), atol=1e-6)
+    assert probabilities(Reader(), images[:0], CPU, metadata=metadata[:0], tta="d4").shape == (0, 7)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = Network(tiny.recipe(), pretrained=True).eval()
+    with torch.no_grad():
+        for parameter in network.head_parameters():
+            parameter.mul_(100)  # as sure as a trained one
+    return network
+
+
+def test_d4_does_not_care_how_the_camera_was_held(network):
+    images = tiny.photographs(6, 0, (32, 48))
+    for same in (images.rot90(1, (2, 3)), images.rot90(2, (2, 3)), images.flip(2), images.transpose(2, 3).flip(3)):
+        one, other = (probabilities(network, some, CPU, tta="d4") for some in (images, same))
+        assert torch.allclose(one, other, atol=1e-5)
+        plain, turned = (probabilities(network, some, CPU) for some in (images, same))
+        assert (plain - turned).abs().max() > 1e-3
+
+
+def test_a_network_of_one_size_is_not_turned_on_its_side():
+    def outcome(size, tta):
+        recipe = tiny.recipe(backbone="vit_tiny_patch16_224", weights="none", size=size)
+        return probabilities(
+            Network(recipe, pretrained=False).eval(), torch.zeros((1, 3, *size), dtype=torch.uint8), CPU, tta=tta
+        )
+
+    with pytest.raises(DermalineError, match=r"predict\.tta: d4 .*32 x 48.*vit_tiny_patch16_224.*set flips") as problem:
+        outcome((32, 48), "d4")
+    assert "\n" not in str(problem.value)
+    assert outcome((32, 48), "flips").shape == outcome((32, 32), "d4").shape == (1, 7)

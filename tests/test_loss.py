@@ -1,0 +1,62 @@
+"""The losses, against the papers' formulas in float64."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from dermaline.params import Loss
+from dermaline.training.loss import make_loss
+
+PLAIN = {"loss": "cross_entropy", "focal_gamma": 2, "class_weight_power": 0, "sampler_power": 0}
+PLAIN |= {"label_smoothing": 0, "logit_adjustment": 0}
+RANDOM = np.random.default_rng(0)
+LABELS = np.repeat(np.arange(7), [60, 50, 100, 10, 110, 650, 20])  # as uneven as HAM10000
+LOGITS, TARGET = RANDOM.normal(size=(40, 7)) * 3, RANDOM.integers(0, 7, 40)
+COUNTS = np.bincount(LABELS).astype(float)
+ROWS = np.arange(len(TARGET))
+
+
+def losses(**changes) -> np.ndarray:
+    loss = make_loss(Loss.model_validate(PLAIN | changes), torch.from_numpy(LABELS))
+    return loss(torch.from_numpy(LOGITS), torch.from_numpy(TARGET)).double().numpy()
+
+
+def true_class_weights(power: float) -> np.ndarray:
+    weights = COUNTS**-power
+    return (weights / weights[LABELS].mean())[TARGET]
+
+
+def test_plain_cross_entropy():
+    assert losses() == pytest.approx(-log_softmax(LOGITS, axis=1)[ROWS, TARGET], rel=1e-5)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.5])
+def test_smoothed_cross_entropy_is_weighted_by_the_true_class(power):
+    smooth = 0.9 * np.eye(7)[TARGET] + 0.1 / 7
+    expected = -(smooth * log_softmax(LOGITS, axis=1)).sum(axis=1) * true_class_weights(power)
+    assert losses(class_weight_power=power, label_smoothing=0.1) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2, 5])
+@pytest.mark.parametrize("power", [0, 1])
+def test_focal_takes_the_plain_probability_of_the_true_class(gamma, power):
+    """Not exp(-weighted cross-entropy): with heavy weights that is near 0, and rare classes are never focal."""
+    logs = log_softmax(LOGITS, axis=1)[ROWS, TARGET]
+    expected = -((1 - np.exp(logs)) ** gamma) * logs * true_class_weights(power)
+    assert losses(loss="focal", focal_gamma=gamma, class_weight_power=power) == pytest.approx(expected, rel=1e-4)
+
+
+def test_logit_adjustment_adds_the_log_prior():
+    adjusted = LOGITS + 1.5 * np.log(COUNTS / COUNTS.sum())
+    expected = -log_softmax(adjusted, axis=1)[ROWS, TARGET]
+    assert losses(logit_adjustment=1.5) == pytest.approx(expected, rel=1e-5)
+
+
+def test_with_logit_adjustment_the_logits_that_fit_best_are_balanced():
+    """Without any evidence in the image, cross-entropy learns the prior; adjusted by tau = 1 it learns equal logits."""
+    labels = torch.from_numpy(LABELS)
+    logits = torch.zeros(7, requires_grad=True)
+    loss = make_loss(Loss.model_validate(PLAIN | {"logit_adjustment": 1}), labels)
+    loss(logits.expand(len(labels), 7), labels).mean().backward()
+    assert logits.grad.abs().max() < 1e-6

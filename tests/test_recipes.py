@@ -1,0 +1,37 @@
+"""Every recipe of params.yaml, as it stands, trains: one epoch of each of its phases, at a size a laptop can take."""
+
+import pytest
+import tiny
+from closure import ROOT
+
+from dermaline import params
+from dermaline.compute import fabric
+from dermaline.models import store
+from dermaline.params import Recipe
+from dermaline.training.checkpoint import Scratch
+from dermaline.training.loop import Training
+
+RECIPES = params.read(ROOT / "params.yaml").recipes
+WINDOWED = ("vit", "swin")  # patches and windows need sizes that they divide
+
+
+def small(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with small images, one epoch a phase, and no weights that would have to be fetched."""
+    side = 64 if name in WINDOWED else 32
+    phases = [phase.model_copy(update={"epochs": 1, "size": (side, side)}) for phase in recipe.phases]
+    weights = recipe.weights if recipe.backbone.startswith("tf_efficientnet_lite") else "none"
+    changes = {"size": (side, side), "phases": phases, "weights": weights, "batch_size": 8, "precision": "32-true"}
+    return recipe.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_and_is_saved(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    recipe, device = small(RECIPES[name], name), fabric("cpu", "32-true")
+    training = Training(recipe, tiny.examples(16, 0), tiny.examples(14, 1), device, Scratch(name))
+    best = training.run()
+    assert [row["phase"] for row in training.history] == [phase.name for phase in recipe.phases]
+    store.save(tmp_path / "model", best, recipe, {})
+    network, loaded = store.load(tmp_path / "model")
+    assert loaded == recipe
+    assert set(network.state_dict()) == set(best)

@@ -1,0 +1,114 @@
+"""The learning rate, against PyTorch's own schedulers."""
+
+import math
+
+import pytest
+import tiny
+import torch
+from torch.optim import SGD, AdamW, lr_scheduler
+
+from dermaline.models.network import Network
+from dermaline.params import Phase
+from dermaline.training.optimizer import make_optimizer
+from dermaline.training.schedule import drops, factor, set_rates
+
+
+def rates(steps: int, scores: list[float] | None = None, **changes) -> list[float]:
+    recipe = tiny.recipe(**changes)
+    return [factor(recipe, step, steps, scores or []) for step in range(steps)]
+
+
+def reference(scheduler: type, steps: int, **options) -> list[float]:
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    made, found = scheduler(optimizer, **options), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        made.step()
+    return found
+
+
+def test_the_rate_warms_up_and_falls_to_zero():
+    found = rates(100, warmup=0.1, schedule="cosine")
+    assert found[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert found[10:] == pytest.approx(reference(lr_scheduler.CosineAnnealingLR, 90, T_max=90), abs=1e-9)
+
+
+def test_warm_restarts():
+    found = rates(1 + 70, warmup=0, schedule="restarts", cycles=3)
+    options = {"T_0": 10, "T_mult": 2}
+    assert found[1:] == pytest.approx(reference(lr_scheduler.CosineAnnealingWarmRestarts, 70, **options), abs=1e-9)
+
+
+def test_one_cycle_falls_as_pytorchs_and_moves_the_momentum_the_other_way():
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = AdamW([{"params": [parameter], "peak": 1.0}])
+    recipe = tiny.recipe(schedule="onecycle", warmup=0.3)
+    momenta = []
+    for step in range(100):
+        set_rates(optimizer, recipe, factor(recipe, step, 100))
+        momenta.append(optimizer.param_groups[0]["betas"][0])
+    assert momenta.index(min(momenta)) == 29
+    assert min(momenta) == pytest.approx(0.85)
+    assert momenta[-1] == pytest.approx(0.95, abs=1e-3)
+    assert optimizer.param_groups[0]["betas"][1] == 0.999
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_plateau_falls_when_pytorchs_does(patience):
+    scores = torch.randn(60, generator=torch.Generator().manual_seed(3)).add(torch.linspace(0, 2, 60)).tolist()
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    options = {"mode": "max", "factor": 0.5, "patience": patience - 1, "threshold": 0, "eps": 0}
+    made = lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+    for epoch, score in enumerate(scores):
+        expected = optimizer.param_groups[0]["lr"]
+        assert 0.5 ** drops(scores[:epoch], patience) == pytest.approx(expected)
+        made.step(score)
+    assert drops(scores, patience) > 1
+    options = {"schedule": "plateau", "plateau_factor": 0.5, "plateau_patience": patience, "warmup": 0}
+    assert rates(5, scores, **options)[-1] == pytest.approx(0.5 ** drops(scores, patience))
+
+
+def test_a_constant_rate_and_phases_of_one_step():
+    assert rates(5, warmup=0, schedule="constant") == [1.0] * 5
+    for schedule in ("cosine", "restarts", "onecycle", "plateau", "constant"):
+        assert all(math.isfinite(rate) for warmup in (0, 1) for rate in rates(1, schedule=schedule, warmup=warmup))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "lamb", "lion"])
+def test_every_optimizer_takes_a_step_at_the_rates_of_its_groups(name):
+    recipe = tiny.recipe(optimizer=name, layer_decay=0.5, weight_decay=0.1, lr=1e-2)
+    network = Network(recipe, pretrained=False)
+    optimizer = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=0.5, head=2))
+    set_rates(optimizer, recipe, 1)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    network.start_training(first_layer=0)
+    network(torch.rand(4, 3, 32, 48)).square().mean().backward()
+    optimizer.step()
+    moved = [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+
+
+def test_rates_fall_from_head_to_stem_and_frozen_layers_have_none():
+    recipe = tiny.recipe(layer_decay=0.5, lr=1.0)
+    network = Network(recipe, pretrained=False)
+    phase = Phase(name="top", epochs=1, backbone=0.1, head=2, first_layer=3)
+    groups = make_optimizer(network, recipe, phase).param_groups
+    rate = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
+    assert {rate[id(parameter)] for parameter in network.head_parameters()} == {2.0}
+    layers = network.backbone_layers()
+    for depth, layer in enumerate(layers):
+        expected = {0.1 * 0.5 ** (len(layers) - depth)} if depth >= 3 else {None}
+        assert {rate.get(id(parameter)) for parameter in layer} == expected
+    decays = {group["weight_decay"] for group in groups for parameter in group["params"] if parameter.ndim <= 1}
+    assert decays == {0.0}
+
+
+def test_a_transformers_embeddings_are_not_decayed():
+    recipe = tiny.recipe("vit", size=(32, 32), weight_decay=0.1)
+    network = Network(recipe, pretrained=False)
+    groups = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=1, head=1)).param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    assert decay[id(network.body.pos_embed)] == decay[id(network.body.cls_token)] == 0
+    assert decay[id(network.body.patch_embed.proj.weight)] == 0.1
+    assert len(decay) == len(list(network.parameters()))

@@ -1,0 +1,117 @@
+"""The final model by kind of patient and by protocol, against scikit-learn on rows picked by hand."""
+
+import fakes
+import numpy as np
+import pytest
+from closure import ROOT
+from sklearn import metrics as reference
+
+from dermaline import params
+from dermaline.evaluation import slices, tables
+
+OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"bootstrap": 40})
+
+
+@pytest.fixture(scope="module")
+def case():
+    """Decided test predictions, which are not the most probable classes, and the index they belong to."""
+    index = fakes.index(1500)
+    random = np.random.default_rng(1)
+    index["age"] = random.choice([0, 29.9, 30, 44.5, 45, 60, 74, 75, 85, np.nan], len(index))
+    index["sex"] = random.choice(["male", "female", "unknown", None], len(index), p=[0.5, 0.4, 0.05, 0.05])
+    index["localization"] = random.choice(["back", "face", "ear", None], len(index), p=[0.6, 0.34, 0.02, 0.04])
+    test = fakes.predictions(index).query("split == 'test'")
+    raw = tables.probabilities(test)
+    test = tables.decided(test, raw, (raw / raw.mean(axis=0) ** 0.5).argmax(axis=1))
+    assert (tables.probabilities(test).argmax(axis=1) != tables.decisions(test).argmax(axis=1)).any()
+    return test.sample(frac=1, random_state=0), index.drop(columns="split")
+
+
+@pytest.fixture(scope="module")
+def rows(case):
+    return slices.slice_rows(*case, OPTIONS).set_index(["variable", "value"])
+
+
+def test_every_image_is_in_one_slice_of_each_variable(case, rows):
+    test, _ = case
+    assert rows.index[0] == ("all", "all")
+    for variable in ("sex", "age", "localization"):
+        assert rows.loc[variable, "images"].sum() == len(test)
+        assert rows.loc[variable, "melanomas"].sum() == (test["dx"] == "mel").sum()
+    assert list(rows.index.unique(level=0)) == ["all", "sex", "age", "localization"]
+
+
+def test_what_is_missing_and_what_is_called_unknown_are_one_slice_the_last(case, rows):
+    test, index = case
+    tested = index[index["image_id"].isin(test["image_id"])]
+    for variable in ("sex", "age", "localization"):
+        missing = (tested[variable].isna() | (tested[variable] == "unknown")).sum()
+        assert rows.loc[(variable, "unknown"), "images"] == missing
+        assert rows.loc[variable].index[-1] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "belongs"),
+    [
+        ("sex", "female", lambda index: index["sex"] == "female"),
+        ("localization", "face", lambda index: index["localization"] == "face"),
+        ("age", "under 30", lambda index: index["age"].isin([0, 29.9])),
+        ("age", "30 to 44", lambda index: index["age"].isin([30, 44.5])),
+        ("age", "60 to 74", lambda index: index["age"].isin([60, 74])),
+        ("age", "75 and over", lambda index: index["age"].isin([75, 85])),
+    ],
+)
+def test_a_slice_is_scored_on_its_rows_alone(case, rows, variable, value, belongs):
+    test, index = case
+    part = test[test["image_id"].isin(index["image_id"][belongs(index)])]
+    row = rows.loc[(variable, value)]
+    assert (row["images"], row["lesions"]) == (len(part), part["lesion_id"].nunique())
+    assert row["accuracy"] == pytest.approx(reference.accuracy_score(part["dx"], part["predicted"]))
+    expected = reference.recall_score(part["dx"], part["predicted"], labels=part["dx"].unique(), average="macro")
+    assert row["balanced_accuracy"] == pytest.approx(expected)
+    areas = [reference.roc_auc_score(part["dx"] == name, part[name]) for name in part["dx"].unique()]
+    assert row["macro_auc"] == pytest.approx(np.mean(areas))
+    melanoma = part[part["dx"] == "mel"]
+    assert row["melanoma_sensitivity"] == pytest.approx((melanoma["predicted"] == "mel").mean())
+    assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+
+
+def test_a_small_slice_has_its_counts_and_says_that_it_is_not_scored(rows):
+    ear = rows.loc[("localization", "ear")]
+    assert 0 < ear["images"] < slices.FEWEST_IMAGES
+    assert "fewer than 30" in ear["note"]
+    assert ear.filter(like="accuracy").isna().all()
+    assert (rows["note"] != "").sum() == (rows["images"] < slices.FEWEST_IMAGES).sum()
+
+
+def test_what_has_no_value_in_a_slice_is_empty(case):
+    test, index = case
+    row = slices.slice_rows(test[test["dx"] == "nv"], index, OPTIONS).iloc[0]
+    assert np.isnan(row["macro_auc"])
+    assert np.isnan(row["melanoma_sensitivity_low"])
+    assert 0 < row["accuracy"] == row["balanced_accuracy"]
+
+
+def test_the_source_is_sliced_by_where_the_index_knows_it(case):
+    test, index = case
+    index = index.assign(dataset=np.where(index.index % 3 == 0, "rosendahl", "vidir_modern"))
+    rows = slices.slice_rows(test, index, OPTIONS).set_index(["variable", "value"])
+    assert rows.loc["dataset", "images"].sum() == len(test)
+    assert list(rows.loc["dataset"].index) == ["vidir_modern", "rosendahl"]
+
+
+def test_each_protocol_counts_what_it_says(case):
+    test, _ = case
+    test = test.sort_index()
+    lesions = tables.by_lesion(test).assign(predicted="nv")
+    rows = slices.protocol_rows(test, lesions, OPTIONS).set_index("protocol")
+    firsts = test[~test["lesion_id"].duplicated()]
+    assert rows["cases"].tolist() == [len(test), len(firsts), len(firsts), test["group"].nunique()]
+    assert rows["cases"].is_monotonic_decreasing
+    assert rows["cases"].nunique() == 3
+    expected = [
+        reference.accuracy_score(table["dx"], table["predicted"])
+        for table in (test, lesions, firsts, test[~test["group"].duplicated()])
+    ]
+    assert rows["accuracy"].tolist() == pytest.approx(expected)
+    assert list(rows)[1:] == [f"{name}{end}" for name in slices.PROTOCOL_METRICS for end in ("", "_low", "_high")]
