@@ -105,7 +105,7 @@ class Compute(Section):
 
 
 class Phase(Section):
-    """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and 0 freezes.
+    """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and `backbone: 0` freezes it.
 
     What a phase may state otherwise than its recipe: `first_layer`, from which the backbone trains (a number in timm's
     own order of layers, 0 is the stem); `size` of the training images (small first, then large, costs less); the

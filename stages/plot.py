@@ -76,10 +76,10 @@ def pick(rows: pd.DataFrame) -> list[int]:
 
 def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
-    stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))["recipe"]
+    stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).repeat_interleave(VARIANTS, dim=0)
-    options, generator = params.Recipe.model_validate(stored), torch.Generator().manual_seed(0)
-    made = augment(batch, options.size, options, generator).permute(0, 2, 3, 1)
+    options, generator = params.Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
+    made = augment(batch, stored["size"], options, generator).permute(0, 2, 3, 1)
     return made.numpy().reshape(len(images), VARIANTS, *made.shape[1:])
 
 

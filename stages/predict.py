@@ -12,6 +12,7 @@ from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.errors import run
 from dermaline.files import write_text
+from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import input_size
 from dermaline.models.store import load
@@ -24,12 +25,13 @@ def main() -> None:
     network, recipe = load(Path(f"models/{name}"))
     device = fabric(params.load("compute").device, recipe.precision)
     network.to(device.device)
+    size = input_size(recipe)
+    seen = views.of(params.load("predict").tta, network, size)
     tables = []
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)
-        images = load_images(rows, input_size(recipe), device.device)
-        tta = params.load("predict").tta
-        found = probabilities(network, images, device, metadata=metadata.encode(rows), tta=tta).numpy()
+        images = load_images(rows, size, device.device)
+        found = probabilities(network, images, device, metadata=metadata.encode(rows), views=seen).numpy()
         tables.append(pd.concat([rows[COLUMNS], pd.DataFrame(found, columns=list(CLASSES))], axis=1))
     text = pd.concat(tables).to_csv(index=False, float_format="%.7f", lineterminator="\n")
     write_text(Path(f"data/predictions/{name}.csv"), text)

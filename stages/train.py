@@ -37,11 +37,13 @@ def main() -> None:
     training = Training(recipe, *examples(device.device), device, scratch)
     best = training.run()
 
-    history = pd.DataFrame(training.history)
-    chosen = history.loc[training.scores().index(max(training.scores()))]
+    scores, history = training.scores(), pd.DataFrame(training.history)
+    history["kept"] = (history.index == scores.index(max(scores))).astype(int)
+    chosen = history[history.kept == 1].iloc[0]
     write_text(Path(f"plots/training/{name}.csv"), history.round(DIGITS).to_csv(index=False, lineterminator="\n"))
     facts = {
         "name": name,
+        "size": training.size,
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),

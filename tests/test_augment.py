@@ -84,3 +84,14 @@ def test_a_rectangle_has_the_wanted_area_and_ratio():
     assert inside.sum() > 200
     assert heights[inside].float().mean() == pytest.approx(80, abs=1)
     assert widths[inside].float().mean() == pytest.approx(20, abs=1)
+
+
+def test_what_is_turned_keeps_its_shape_in_a_square_input_too():
+    """A disc photographed at 3:4 and squeezed into a square is an ellipse, and the same one at every angle."""
+    turned = NO_AUGMENT.model_copy(update={"rotation": 180.0})
+    disc = torch.zeros((8, 3, 60, 80), dtype=torch.uint8)
+    y, x = torch.meshgrid(torch.arange(60) - 29.5, torch.arange(80) - 39.5, indexing="ij")
+    disc[:, :, (y.square() + x.square()) < 20**2] = 255
+    plain = augment(disc, (60, 60), NO_AUGMENT, torch.Generator().manual_seed(3))
+    assert (augment(disc, (60, 60), turned, torch.Generator().manual_seed(3)) - plain).abs().mean() < 0.02
+    assert plain[0, 0].amax(dim=0).sum() < 0.8 * plain[0, 0].amax(dim=1).sum()

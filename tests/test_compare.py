@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from closure import ROOT
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from dermaline import params
 from dermaline.classes import CLASSES
@@ -35,6 +35,7 @@ def reference(table: pd.DataFrame, rows: np.ndarray) -> dict[str, float]:
     return {
         "accuracy": accuracy_score(chosen.dx, chosen.predicted),
         "balanced_accuracy": balanced_accuracy_score(chosen.dx, chosen.predicted),
+        "macro_f1": f1_score(chosen.dx, chosen.predicted, average="macro"),
         "macro_auc": area(chosen.dx, chosen[[*CLASSES]]),
     }
 

@@ -52,7 +52,9 @@ def server(monkeypatch, tmp_path):
 def test_files_are_found_by_name_downloaded_once_and_the_table_is_judged_by_its_content(server, tmp_path, capsys):
     server.fetch(tmp_path / "raw")
     assert "10015 images, 7470 lesions, 10015 masks" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "raw" / "metadata.csv")) == 10_015
+    table_of_raw = pd.read_csv(tmp_path / "raw" / "metadata.csv")
+    assert len(table_of_raw) == 10_015
+    assert set(table_of_raw["dataset"]) == {"vidir"}  # which Kaggle's table has not: a slice to score
     assert server.seen(LISTING)[0].query == {"persistentId": ["doi:10.1/HAM"]}
     server.log.clear()
     server.files[server.ids[TABLE]] = table(10_015, 7469, dataverse=True)

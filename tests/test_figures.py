@@ -4,6 +4,7 @@ import fakes
 import matplotlib as mpl
 import numpy as np
 import pytest
+import tiny
 from closure import ROOT
 from matplotlib.text import Text
 from PIL import Image
@@ -14,6 +15,7 @@ from dermaline.errors import DermalineError
 from dermaline.evaluation import slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.files import write_json
 from stages import evaluate, plot
 
 PALETTE = "colorblind"
@@ -102,6 +104,19 @@ def test_slices_are_labelled_with_their_counts_and_those_too_small_say_so(figure
     small = diagnostics.by_slice(slices.slice_rows(test, index, OPTIONS), PALETTE)
     words = [text.get_text() for text in small.findobj(Text)]
     assert words.count("too few to score") == 1
+
+
+def test_the_epoch_that_was_kept_is_named_whatever_it_was_chosen_by(figures):
+    epochs = fakes.history()
+    assert epochs["val_balanced_accuracy"].idxmax() != epochs["kept"].idxmax()
+    assert any(text.get_text() == "Epoch (kept: 10)" for text in figures["training"].findobj(Text))
+
+
+def test_augmented_images_are_drawn_for_a_recipe_at_its_backbones_own_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    described = {"recipe": tiny.recipe(size=None).model_dump(mode="json"), "size": [48, 48]}
+    write_json(tmp_path / "models/any/recipe.json", described)
+    assert plot.variants(fakes.images(fakes.index(70))[:2], "any").shape == (2, plot.VARIANTS, 48, 48, 3)
 
 
 def test_each_class_has_its_own_colour_line_and_marker():

@@ -87,7 +87,9 @@ def test_what_is_frozen_is_not_random(network):
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_a_layer_beyond_the_last_is_one_line(network):
-    count = len(network.backbone_layers())
-    with pytest.raises(DermalineError, match=f"first_layer: {count} is outside 0 to {count - 1}"):
-        network.start_training(first_layer=count)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_layer_beyond_the_last_is_one_line(family):
+    options = {"weights": "none", **FAMILIES[family]}
+    count = len(Network(tiny.recipe(**options), pretrained=False).backbone_layers())
+    with pytest.raises(DermalineError, match=f"phases: top: first_layer: {count} is outside 0 to {count - 1}"):
+        Network(tiny.recipe(**options, phases=[tiny.phase("top", 1, 1, 1, first_layer=count)]), pretrained=False)

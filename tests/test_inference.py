@@ -7,6 +7,7 @@ from torch import nn
 
 from dermaline.compute import fabric
 from dermaline.errors import DermalineError
+from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.inference.views import VIEWS
 from dermaline.models.network import Network
@@ -63,7 +64,7 @@ def test_the_result_is_the_mean_of_the_views_probabilities(tta):
     images = pictures(3)
     pixels = images.float() / 255
     expected = torch.stack([Reader()(view(pixels), None).softmax(1) for view in VIEWS[tta]]).mean(0)
-    found = probabilities(Reader(), images, CPU, tta=tta)
+    found = probabilities(Reader(), images, CPU, views=VIEWS[tta])
     assert found.dtype == torch.float32
     assert torch.allclose(found, expected, atol=1e-7)
 
@@ -71,9 +72,9 @@ def test_the_result_is_the_mean_of_the_views_probabilities(tta):
 def test_each_image_meets_its_own_metadata_in_every_block():
     metadata = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     images = torch.zeros(300, 3, 4, 4, dtype=torch.uint8)
-    found = probabilities(Reader(), images, CPU, metadata=metadata, tta="d4")
+    found = probabilities(Reader(), images, CPU, metadata=metadata, views=VIEWS["d4"])
     assert torch.allclose(found, Reader()(None, metadata).softmax(1), atol=1e-6)
-    assert probabilities(Reader(), images[:0], CPU, metadata=metadata[:0], tta="d4").shape == (0, 7)
+    assert probabilities(Reader(), images[:0], CPU, metadata=metadata[:0], views=VIEWS["d4"]).shape == (0, 7)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def network():
 def test_d4_does_not_care_how_the_camera_was_held(network):
     images = tiny.photographs(6, 0, (32, 48))
     for same in (images.rot90(1, (2, 3)), images.rot90(2, (2, 3)), images.flip(2), images.transpose(2, 3).flip(3)):
-        one, other = (probabilities(network, some, CPU, tta="d4") for some in (images, same))
+        one, other = (probabilities(network, some, CPU, views=VIEWS["d4"]) for some in (images, same))
         assert torch.allclose(one, other, atol=1e-5)
         plain, turned = (probabilities(network, some, CPU) for some in (images, same))
         assert (plain - turned).abs().max() > 1e-3
@@ -98,9 +99,9 @@ def test_d4_does_not_care_how_the_camera_was_held(network):
 def test_a_network_of_one_size_is_not_turned_on_its_side():
     def outcome(size, tta):
         recipe = tiny.recipe(backbone="vit_tiny_patch16_224", weights="none", size=size)
-        return probabilities(
-            Network(recipe, pretrained=False).eval(), torch.zeros((1, 3, *size), dtype=torch.uint8), CPU, tta=tta
-        )
+        network = Network(recipe, pretrained=False).eval()
+        images = torch.zeros((1, 3, *size), dtype=torch.uint8)
+        return probabilities(network, images, CPU, views=views.of(tta, network, size))
 
     with pytest.raises(DermalineError, match=r"predict\.tta: d4 .*32 x 48.*vit_tiny_patch16_224.*set flips") as problem:
         outcome((32, 48), "d4")

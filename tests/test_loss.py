@@ -47,6 +47,14 @@ def test_focal_takes_the_plain_probability_of_the_true_class(gamma, power):
     assert losses(loss="focal", focal_gamma=gamma, class_weight_power=power) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
+def test_focal_has_a_gradient_where_the_network_is_sure(gamma):
+    loss = make_loss(Loss.model_validate(PLAIN | {"loss": "focal", "focal_gamma": gamma}), torch.from_numpy(LABELS))
+    logits = torch.tensor([[40.0, 0, 0, 0, 0, 0, 0]], requires_grad=True)
+    loss(logits, torch.tensor([0])).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_logit_adjustment_adds_the_log_prior():
     adjusted = LOGITS + 1.5 * np.log(COUNTS / COUNTS.sum())
     expected = -log_softmax(adjusted, axis=1)[ROWS, TARGET]

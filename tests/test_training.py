@@ -170,3 +170,16 @@ def test_a_phase_may_balance_and_resize_otherwise_than_the_recipe(trained):
     assert seen == [(32, 48), (24, 32)]
     stated = training.recipe.in_phase(training.recipe.phases[1])
     assert (stated.sampler_power, stated.class_weight_power) == (1, 0)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.98])
+def test_the_average_has_the_stated_decay(trained, decay):
+    """Of weights that were 0 and then are 1 for ten steps, the average has 1 - decay^10."""
+    average, network = trained(ema=decay).average, trained(ema=0).network
+    with torch.no_grad():
+        next(average.module.parameters()).zero_()
+        next(network.parameters()).fill_(1)
+    for step in range(100, 110):
+        average.update(network, step=step)
+    found = next(average.module.parameters()).flatten()[0].item()
+    assert found == pytest.approx(1 - decay**10, abs=1e-5)

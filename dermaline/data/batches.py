@@ -53,8 +53,11 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
 def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """As `load_images`, for training at `size`: with a seventh more on each side, so that zooming in shows more.
 
-    No larger than they were packed, where that is enough.
+    No larger than they were packed, where that is enough; and of the packed images' shape, so that what is turned is
+    the lesion as it was photographed, also for a network whose square input squeezes it.
     """
     packed = np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
-    wanted = (max(side, min(round(side * 8 / 7), whole)) for side, whole in zip(size, packed, strict=True))
-    return load_images(rows, tuple(wanted), device)
+    needed = max(side / whole for side, whole in zip(size, packed, strict=True))
+    scale = max(needed, min(needed * 8 / 7, 1))
+    height, width = (round(whole * scale) for whole in packed)
+    return load_images(rows, (height, width), device)

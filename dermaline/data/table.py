@@ -10,13 +10,15 @@ from dermaline.params import nearest
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
 
+OPTIONAL: tuple[str, ...] = ("dataset",)  # where a photograph is from: a slice to score, never an input
+
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table in HAM10000's form, one row an image, sorted by image_id.
 
     Returns:
-        The columns of `REQUIRED`: strings, but `age` float in years; what is unknown is NaN. `dx_type` is
-        left behind on purpose: it gives the label away (every follow-up is a nevus).
+        The columns of `REQUIRED`, and of `OPTIONAL` those that are there: strings, but `age` float in years; what is
+        unknown is NaN. `dx_type` is left behind on purpose: it gives the label away (every follow-up is a nevus).
 
     Raises:
         DermalineError: a column or an id is missing, an image is listed twice, or a diagnosis is unknown.
@@ -49,4 +51,5 @@ def read_table(path: Path) -> pd.DataFrame:
         table["age"] = table.age.astype(float)
     except ValueError as problem:
         raise DermalineError(f"{path}: age must be a number or empty ({problem})") from None
-    return table.loc[:, list(REQUIRED)].sort_values("image_id", ignore_index=True)
+    columns = [*REQUIRED, *(name for name in OPTIONAL if name in table)]
+    return table.loc[:, columns].sort_values("image_id", ignore_index=True)

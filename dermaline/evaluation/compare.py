@@ -12,7 +12,7 @@ from dermaline.evaluation.summary import measured
 from dermaline.params import Evaluate
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
-COMPARED = ("balanced_accuracy", "macro_auc", "accuracy")
+COMPARED = ("balanced_accuracy", "macro_f1", "macro_auc", "accuracy")
 REFERENCE, NOISE = "reference", "within noise"
 
 

@@ -14,7 +14,7 @@ def history(epochs: pd.DataFrame, name: str, palette: str) -> Figure:
     """Losses over validation scores, epoch by epoch; phases are parted by dots, the kept epoch is a line.
 
     Args:
-        epochs: `epoch`, `phase`, `train_loss`, `val_loss` and the columns of `SCORES`.
+        epochs: `epoch`, `phase`, `train_loss`, `val_loss`, the columns of `SCORES`, and `kept`, 1 for one of them.
         name: of the recipe.
         palette: one that seaborn knows.
     """
@@ -26,7 +26,7 @@ def history(epochs: pd.DataFrame, name: str, palette: str) -> Figure:
             axes.plot(epochs["epoch"], epochs[column], label=label, **look | {"markersize": 4})
         axes.grid(**style.GRID)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(columns))
-    best = epochs.loc[epochs["val_balanced_accuracy"].idxmax(), "epoch"]
+    best = epochs.loc[epochs["kept"].idxmax(), "epoch"]
     starts = epochs.drop_duplicates("phase")
     for axes in (top, bottom):
         axes.axvline(best, color="0.4", linewidth=0.8, zorder=0)

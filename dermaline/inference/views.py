@@ -1,11 +1,12 @@
 """The views of an image over which test-time augmentation averages."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-View = Callable[[Tensor], Tensor]
+from dermaline.errors import DermalineError
+from dermaline.inference.predict import View
+from dermaline.models.network import Network
+
 CROP = 7 / 8  # of each side
 
 
@@ -41,3 +42,22 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "d4": (*_FLIPS, *(_turned(flipped) for flipped in _FLIPS)),
     "crops": (_FLIPS[0], *(_cropped(*place) for place in _CORNERS_AND_CENTRE)),
 }
+
+
+def of(tta: str, network: Network, size: tuple[int, int]) -> tuple[View, ...]:
+    """The views of a test-time augmentation for a network and images of a height and width.
+
+    Args:
+        tta: `none`; `flips`, all four (a lesion has no up and no left); `d4`, the four flips of the image and of its
+            transpose: all eight symmetries of the square; `crops`, the whole and five crops of 7/8 of each side.
+
+    Raises:
+        DermalineError: `d4` would turn images that are not square on their side, for a network of fixed input size.
+    """
+    height, width = size
+    if tta == "d4" and height != width and network.body.pretrained_cfg.get("fixed_input_size"):
+        raise DermalineError(
+            f"predict.tta: d4 turns images of {height} x {width} on their side, and {network.backbone} takes one size "
+            "only; set flips, or make the recipe's size square"
+        )
+    return VIEWS[tta]

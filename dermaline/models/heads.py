@@ -12,7 +12,7 @@ def linear(width: int, recipe: Architecture) -> nn.Sequential:
 
 
 def mlp(width: int, recipe: Architecture) -> nn.Sequential:
-    """Two layers, with dropout before each; layer norm, since the last batch of an epoch may hold a single image."""
+    """Two layers, with dropout before each; layer norm, which does not mind small batches."""
     hidden = (nn.Linear(width, recipe.hidden), nn.LayerNorm(recipe.hidden), nn.GELU())
     return nn.Sequential(nn.Dropout(recipe.dropout), *hidden, nn.Dropout(recipe.dropout), _last(recipe.hidden))
 

@@ -38,6 +38,7 @@ class Network(nn.Module):
             value = torch.tensor(self.body.pretrained_cfg[name]).view(1, 3, 1, 1)
             self.register_buffer(name, value, persistent=False)
         self.register_buffer("missing", MISSING, persistent=False)
+        self._check_layers(recipe)
 
     def forward(self, images: torch.Tensor, metadata: torch.Tensor | None = None) -> torch.Tensor:
         """Logits [B, 7] in the order of `CLASSES`.
@@ -57,6 +58,16 @@ class Network(nn.Module):
             features = self.fusion(features, known)
         return self.head(features)
 
+    def _check_layers(self, recipe: Recipe) -> None:
+        """Refuse a phase that starts at a layer there is not, before anything is trained."""
+        last = len(self.backbone_layers()) - 1
+        for phase in recipe.phases:
+            if phase.first_layer > last:
+                raise DermalineError(
+                    f"recipe: phases: {phase.name}: first_layer: {phase.first_layer} is outside 0 to {last}, "
+                    f"the layers of {recipe.backbone}"
+                )
+
     def head_parameters(self) -> list[nn.Parameter]:
         """All that is not the backbone's: those of head, fusion and attention."""
         return [value for name, value in self.named_parameters() if not name.startswith("body.")]
@@ -70,17 +81,9 @@ class Network(nn.Module):
         """Go into training mode, with the backbone frozen below `first_layer` (None: all of it).
 
         What is frozen has no gradients and stays in evaluation mode: batch norm's statistics held, nothing dropped.
-
-        Raises:
-            DermalineError: there is no such layer.
         """
         layers = self.backbone_layers()
         first = len(layers) if first_layer is None else first_layer
-        if first_layer is not None and not 0 <= first_layer < len(layers):
-            raise DermalineError(
-                f"recipe: phases: first_layer: {first_layer} is outside 0 to {len(layers) - 1}, "
-                f"the layers of {self.backbone}"
-            )
         for depth, layer in enumerate(layers):
             for parameter in layer:
                 parameter.requires_grad_(depth >= first)

@@ -14,8 +14,14 @@ import pandas as pd
 from dermaline.errors import DermalineError
 from dermaline.files import replacing
 
+SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
 COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 _DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
+
+
+def kept(table: pd.DataFrame) -> list[str]:
+    """HAM10000's seven columns, and `SOURCE` when the table has it."""
+    return [*COLUMNS, *([SOURCE] if SOURCE in table else [])]
 
 
 class RawWriter:
@@ -35,8 +41,8 @@ class RawWriter:
         self._add("masks.zip", f"{image_id}.png", png)
 
     def write_table(self, table: pd.DataFrame) -> None:
-        """Store the metadata: HAM10000's seven columns, one row an image, missing values empty."""
-        table.loc[:, list(COLUMNS)].to_csv(self._folder / "metadata.csv", index=False, lineterminator="\n")
+        """Store the metadata: the columns that are `kept`, one row an image, missing values empty."""
+        table.loc[:, kept(table)].to_csv(self._folder / "metadata.csv", index=False, lineterminator="\n")
 
     def _add(self, archive: str, name: str, content: bytes) -> None:
         if archive not in self._zips:

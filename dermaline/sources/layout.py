@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dermaline.errors import DermalineError
 from dermaline.files import require_space
-from dermaline.sources.archive import COLUMNS, RawWriter, writing
+from dermaline.sources.archive import COLUMNS, RawWriter, kept, writing
 
 OFFICIAL = (10_015, 7_470)  # images and lesions of the whole data set
 LARGEST = 64 * 2**20  # bytes; one file is held in memory at a time, and none of HAM10000 comes near
@@ -163,12 +163,12 @@ def _from_zip(path: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
 
 
 def _table(files: list[File]) -> pd.DataFrame:
-    """The seven columns, sorted by image id; several tables must say the same."""
-    first, *others = [_parse(file) for file in files]
-    for file, other in zip(files[1:], others, strict=True):
-        if not first.equals(other):
+    """The columns that are kept, sorted by image id; several tables must say the same."""
+    tables = [_parse(file) for file in files]
+    for file, table in zip(files[1:], tables[1:], strict=True):
+        if not table[list(COLUMNS)].equals(tables[0][list(COLUMNS)]):
             raise DermalineError(f"{files[0].place} and {file.place} differ; remove the wrong one")
-    return first
+    return max(tables, key=lambda table: table.shape[1])
 
 
 def _parse(file: File) -> pd.DataFrame:
@@ -182,7 +182,7 @@ def _parse(file: File) -> pd.DataFrame:
         missing = [name for name in COLUMNS if name not in table.columns]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
-        table = table.loc[:, list(COLUMNS)]
+        table = table.loc[:, kept(table)]
         for name in ("lesion_id", "image_id", "dx"):
             if (table[name] == "").any():
                 raise ValueError(f"a row without {name}")

@@ -61,7 +61,7 @@ class Training:
         network = Network(recipe, pretrained=True).to(memory_format=torch.channels_last)
         self.model = fabric.setup_module(network)
         self.network: Network = self.model.module
-        self.average = ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self.average = _average(self.network, recipe.ema) if recipe.ema else None
         self.size = input_size(recipe)
         self.val_images = val.images(self.size)
         self.history: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ class Training:
         return f"epoch {epoch} ({work.phase.name})  {scores}  {images / seconds:.0f} images/s"
 
     def _train_epoch(self, work: "_Work", number: int, epoch: int) -> tuple[float, int]:
-        """The mean loss, and how many images went through."""
+        """The mean loss of the steps, and how many images went through."""
         recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
         self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
         generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
@@ -177,6 +177,11 @@ class Training:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.history, self.best = state["history"], state["best"]
+
+
+def _average(network: Network, decay: float) -> ModelEmaV3:
+    """The average of the weights: of all steps alike at first, and from step 1 / (1 - decay) on with that decay."""
+    return ModelEmaV3(network, decay=decay, use_warmup=True, warmup_power=1)
 
 
 class _Work:

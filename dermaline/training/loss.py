@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from dermaline.params import Loss
 from dermaline.training.balance import class_weights, log_prior
 
+SURE = 1e-6  # the least 1 - p_t: below, powers under 1 would have no gradient
 Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -28,7 +29,7 @@ def make_loss(options: Loss, labels: torch.Tensor) -> Losses:
         found = cross_entropy(logits, target, reduction="none", label_smoothing=options.label_smoothing)
         if options.loss == "focal":
             likelihood = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
-            found = found * (1 - likelihood) ** options.focal_gamma
+            found = found * (1 - likelihood).clamp(min=SURE) ** options.focal_gamma
         return found * weights.to(logits.device)[target]
 
     return losses
