@@ -1,33 +1,95 @@
-"""The command line: `python -m dermaline record|readme|crossval`."""
+"""The command line: `python -m dermaline COMMAND`; each command imports what it needs, so that `--help` is quick."""
 
 import argparse
 from pathlib import Path
 
-from dermaline import crossval, results
 from dermaline.errors import run
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m dermaline", description="Dermaline's commands beside the pipeline."
+    options = parser().parse_args()
+    line = options.act(options)
+    if line:
+        print(line)
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="python -m dermaline", description="Dermaline's commands beside the pipeline.")
+    commands = whole.add_subparsers(dest="command", required=True)
+    for add in (_predict, _score, _crossval, _record, _readme):
+        add(commands)
+    return whole
+
+
+def _predict(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> str:
+        from dermaline.apply import predict
+
+        named = (options.model, options.decision, options.output, options.format, options.metadata)
+        return predict(options.paths, *named, options.tta, options.device)
+
+    command = commands.add_parser("predict", help="apply trained models to images, folders or zips of images")
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
+    command.add_argument(
+        "--model", nargs="+", action="extend", default=[], type=Path, metavar="FOLDER", help="default: the last run's"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    record = commands.add_parser("record", help="keep the last run's metrics and figures under results/")
-    record.add_argument("name", help="the row's name, such as the recipe's")
-    record.add_argument("--data", required=True, help="what it was measured on, such as ham10000")
-    record.add_argument("--made-by", required=True, metavar="COMMAND", help="the command that made it")
-    record.add_argument("--seconds", required=True, type=float, help="how long that command took")
-    commands.add_parser("readme", help="write the README's results table from results/summary.json")
-    folds = commands.add_parser("crossval", help="gather the experiments that tested one fold each")
-    folds.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all of HEAD with a split.fold")
-    folds.add_argument("--output", type=Path, default=Path("metrics/crossval.json"), metavar="FILE.json")
-    options = parser.parse_args()
-    if options.command == "record":
-        print(results.record(options.name, options.data, options.made_by, options.seconds))
-    elif options.command == "crossval":
-        print(crossval.crossval(options.experiments, options.output))
-    else:
-        results.write_readme()
+    command.add_argument("--decision", type=Path, metavar="FILE", help="default: the last run's; none for --model")
+    command.add_argument("--output", type=Path, default=Path("predictions.csv"), metavar="FILE.csv")
+    command.add_argument("--format", choices=("csv", "isic"), default="csv", help="isic: ISIC 2018 Task 3")
+    command.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
+    command.add_argument("--tta", choices=("none", "flips", "d4", "crops"), help="default: as the model or predict.tta")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    command.set_defaults(act=act)
+
+
+def _score(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> str:
+        from dermaline.score import score
+
+        return score(options.predictions, options.truth, options.output, options.bootstrap)
+
+    command = commands.add_parser("score", help="measure predictions against the truth")
+    command.add_argument("predictions", type=Path, help="what predict wrote, in either format")
+    command.add_argument("truth", type=Path, help="image_id, dx and maybe lesion_id; or ISIC's image, MEL, NV, ...")
+    command.add_argument("--output", type=Path, default=Path("scores.json"), metavar="FILE.json")
+    command.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates for the intervals")
+    command.set_defaults(act=act)
+
+
+def _crossval(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> str:
+        from dermaline.crossval import crossval
+
+        return crossval(options.experiments, options.output)
+
+    command = commands.add_parser("crossval", help="gather the experiments that tested one fold each")
+    command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all of HEAD with a split.fold")
+    command.add_argument("--output", type=Path, default=Path("metrics/crossval.json"), metavar="FILE.json")
+    command.set_defaults(act=act)
+
+
+def _record(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> Path:
+        from dermaline.results import record
+
+        return record(options.name, options.data, options.made_by, options.seconds)
+
+    command = commands.add_parser("record", help="keep the last run's metrics and figures under results/")
+    command.add_argument("name", help="the row's name, such as the recipe's")
+    command.add_argument("--data", required=True, help="what it was measured on, such as ham10000")
+    command.add_argument("--made-by", required=True, metavar="COMMAND", help="the command that made it")
+    command.add_argument("--seconds", required=True, type=float, help="how long that command took")
+    command.set_defaults(act=act)
+
+
+def _readme(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> None:
+        from dermaline.results import write_readme
+
+        write_readme()
+
+    command = commands.add_parser("readme", help="write the README's results table from results/summary.json")
+    command.set_defaults(act=act)
 
 
 if __name__ == "__main__":

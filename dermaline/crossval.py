@@ -127,7 +127,8 @@ def check_alike(experiments: Sequence[Experiment]) -> None:
         unlike = [key for key, value in facts.items() if seen.setdefault(key, (one.name, value))[1] != value]
         if unlike:
             what = f"experiments {seen[unlike[0]][0]} and {one.name} differ in {', '.join(unlike)}"
-            raise DermalineError(f"crossval: {what}; name the experiments that belong together")
+            hint = "name those that belong together (two settings of one recipe are two entries of recipes)"
+            raise DermalineError(f"crossval: {what}; {hint}")
 
 
 def collect(experiments: Sequence[Experiment], options: params.Evaluate) -> dict[str, dict[int, Fold]]:

@@ -6,12 +6,16 @@ import tiny
 import torch
 
 from dermaline.compute import fabric
+from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.params import Augment
+from dermaline.training import loop
+from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch, fingerprint
-from dermaline.training.loop import Training
+from dermaline.training.loop import Examples, Training
+from dermaline.training.mixing import Mixture
 
 NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
 
@@ -183,3 +187,52 @@ def test_the_average_has_the_stated_decay(trained, decay):
         average.update(network, step=step)
     found = next(average.module.parameters()).flatten()[0].item()
     assert found == pytest.approx(1 - decay**10, abs=1e-5)
+
+
+def test_the_sampler_decides_which_images_are_trained_on(trained, monkeypatch):
+    seen = []
+
+    def watched(images, *rest):
+        seen.append(images)
+        return augment(images, *rest)
+
+    monkeypatch.setattr(loop, "augment", watched)
+    for power, expected in ((0, 8), (1, 24)):
+        training = trained(f"sampler{power}", sampler_power=power, phases=[tiny.phase("head", 6, 0, 1)], patience=9)
+        images = tiny.photographs(48, 0)
+        images[:8], images[8:] = 255, 0
+        labels = (torch.arange(48) < 8).long()
+        training.train = Examples(lambda size, images=images: images, labels, training.train.metadata)
+        seen.clear()
+        training.run()
+        white = torch.cat(seen)[:, 0, 0, 0].eq(255).sum().item() / 6
+        assert white == pytest.approx(expected, abs=4)
+
+
+def test_metadata_are_hidden_at_the_wanted_rate(trained):
+    training = trained(metadata="film", metadata_dropout=0.5, phases=[tiny.phase("head", 4, 0, 1)])
+    training.train.metadata = torch.ones(48, WIDTH)
+    seen = []
+    training.network.register_forward_pre_hook(lambda module, given: seen.append(given[1]) if module.training else None)
+    training.run()
+    hidden = (torch.cat(seen) == MISSING).all(dim=1)
+    assert 0.3 < hidden.float().mean() < 0.7
+    assert (torch.cat(seen)[~hidden] == 1).all()
+
+
+def test_a_mixture_is_learned_with_both_labels_and_not_in_the_plain_epochs(trained, monkeypatch):
+    """Swapping each image for its partner whole, only the partner's label lets the network learn."""
+    calls = []
+
+    def swap(pixels, options, generator):
+        partner = torch.randperm(len(pixels), generator=generator)
+        calls.append(len(pixels))
+        return pixels[partner], Mixture(partner, torch.zeros(len(pixels)))
+
+    monkeypatch.setattr(loop, "mix", swap)
+    phases = [tiny.phase("all", 5, 1, 3)]
+    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "phases": phases}
+    training = trained(plain_epochs=1, **options)
+    training.run()
+    assert len(calls) == 4 * 3
+    assert max(row["val_balanced_accuracy"] for row in training.history[:4]) > 0.4

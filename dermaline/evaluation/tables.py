@@ -43,19 +43,26 @@ def read_predictions(path: Path) -> pd.DataFrame:
     table = table[[*IDENTITY, *CLASSES]]
     if table.empty:
         raise DermalineError(f"{path}: has no rows; run the predict stage again")
-    _check(path, table, table["image_id"].duplicated(), "the image stands there twice")
+    check(path, table, table["image_id"].duplicated(), "the image stands there twice")
     for column, known in (("dx", CLASSES), ("split", SPLITS)):
-        _check(path, table, ~table[column].isin(known), f"{column} is not one of {', '.join(known)}")
-    numbers = table[[*CLASSES]].apply(pd.to_numeric, errors="coerce")
-    _check(path, table, ~((numbers >= 0) & (numbers <= 1)).all(axis=1), "a probability is not a number from 0 to 1")
-    _check(path, table, (numbers.sum(axis=1) - 1).abs() > SUM_TOLERANCE, "the probabilities do not sum to 1")
+        check(path, table, ~table[column].isin(known), f"{column} is not one of {', '.join(known)}")
+    table = with_numbers(path, table)
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise DermalineError(f"{path}: no image of {split}; run the split stage again")
+    return table
+
+
+def with_numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table of a file with its probabilities as numbers; raises as `read_predictions` when they are none."""
+    numbers = table[[*CLASSES]].apply(pd.to_numeric, errors="coerce")
+    check(path, table, ~((numbers >= 0) & (numbers <= 1)).all(axis=1), "a probability is not a number from 0 to 1")
+    check(path, table, (numbers.sum(axis=1) - 1).abs() > SUM_TOLERANCE, "the probabilities do not sum to 1")
     return table.assign(**numbers)
 
 
-def _check(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
+def check(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
+    """Refuse the file of a table with an `image_id` for the first row that is wrong, [N] bools, with a line that says what."""
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DermalineError(f"{path}: line {row + 2} ({table['image_id'].iloc[row]}): {what}")

@@ -1,0 +1,169 @@
+"""The command `predict`: trained models on photographs from anywhere, the results in a table."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dermaline import forms, params
+from dermaline.classes import CLASSES
+from dermaline.compute import in_words
+from dermaline.data import photographs
+from dermaline.data.metadata import MISSING, encode
+from dermaline.errors import DermalineError
+from dermaline.files import replacing
+from dermaline.inference.decision import Decision, load
+from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
+
+# Where models are looked for when none is named, in this order: a decision, and the folder with the models it is of.
+HOMES: tuple[tuple[Path, Path], ...] = ((Path("metrics/decision.json"), Path("models")),)
+
+Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
+
+
+class Chosen(NamedTuple):
+    """Model folders, in the order of the decision's recipes, and how they decide, in words too."""
+
+    folders: list[Path]
+    decision: Decision
+    said: str
+
+
+def predict(
+    paths: Sequence[Path],
+    models: Sequence[Path],
+    decision: Path | None,
+    output: Path,
+    form: str,
+    metadata: Path | None,
+    tta: str | None,
+    device: str,
+) -> str:
+    """Predict every photograph of `paths` and write a table; images that can't be used are named on stderr.
+
+    Images are decoded at `prepare.size` and then resized to the network's input, as the pipeline does: the network
+    sees what it was trained on, in shape and sharpness, and the numbers agree with those of the predict stage.
+
+    Args:
+        paths: image files, folders and zips, see `photographs.find`.
+        models: model folders; none are those of `HOMES`.
+        decision: what `evaluate` wrote; without one, named models are averaged plainly.
+        output: the CSV file to write, whole or not at all.
+        form: a key of `FORMS`.
+        metadata: a table of `image_id` and any of age, sex, localization; None, and images it lacks: nothing is known.
+        tta: None is as the model's folder or `predict.tta` says.
+        device: as `compute.device`.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
+    """
+    options, chosen, known = params.read(), choose(models, decision), read_metadata(metadata)
+    found = photographs.find(paths)
+    preparation = Preparation(options.prepare.size, options.predict.tta)
+    members = [load_member(folder, device, preparation, tta) for folder in chosen.folders]
+    ensemble = Ensemble(members, chosen.decision)
+    if ensemble.takes_metadata and metadata is None:
+        print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
+    blocks = photographs.decoded(found, ensemble.prepared_sizes, options.prepare.max_megapixels)
+    with replacing(output) as partial:
+        with (
+            partial.open("w", encoding="utf-8", newline="\n") as file,
+            tqdm(total=len(found), disable=None) as progress,
+        ):
+            bad = _write(file, blocks, ensemble, known, FORMS[form], progress)
+        if bad == len(found):
+            raise DermalineError(f"none of {bad} images could be used, see above; {output} is not written")
+    if bad:
+        raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
+    tried = ", ".join(sorted({member.tta for member in members}))
+    return f"{len(found)} images -> {output}; {chosen.said}; tta {tried}; on {in_words(members[0].device)}"
+
+
+def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
+    """The models and the decision that the options mean.
+
+    Raises:
+        DermalineError: there are none, or they do not belong together.
+    """
+    if models and decision is None:
+        said = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
+        return Chosen(list(models), plain([str(path) for path in models]), f"{said}, not calibrated, largest decides")
+    if models:
+        fitted, folders = load(decision), {path.name: path for path in models}
+        if sorted(fitted.recipes) != sorted(path.name for path in models):
+            wanted = ", ".join(fitted.recipes)
+            raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
+        return Chosen([folders[name] for name in fitted.recipes], fitted, f"decided by {decision}")
+    missing = []
+    for file, home in [(decision or file, home) for file, home in HOMES]:
+        if decision is None and not file.exists():
+            missing.append(file)
+            continue
+        fitted = load(file)
+        folders = [home / name for name in fitted.recipes]
+        absent = [folder for folder in folders if not (folder / "recipe.json").exists()]
+        if not absent:
+            return Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {file}")
+        missing += absent
+    raise DermalineError(f"{', '.join(map(str, missing))}: not there; run dvc repro, or name a model with --model")
+
+
+def read_metadata(path: Path | None) -> Known:
+    """A function from image ids to what the table at `path` knows about them; all at once, so a bad row stops early."""
+    if path is None:
+        return lambda image_ids: None
+    table = forms.by_id(path, forms.read(path))
+    try:
+        vectors = torch.cat([encode(table), MISSING[None]])
+    except DermalineError as problem:
+        raise DermalineError(f"{path}: {problem}") from None
+    index = pd.Index(table["image_id"])
+    return lambda image_ids: vectors[index.get_indexer(image_ids)]  # -1, the last: an image that is not there
+
+
+def _write(
+    file: TextIO,
+    blocks: photographs.Iterator[photographs.Block],
+    ensemble: Ensemble,
+    known: Known,
+    form: Callable[[list[str], Outcome], pd.DataFrame],
+    progress: tqdm,
+) -> int:
+    """Write the rows of block after block; gives the number of bad images, each named on stderr."""
+    header, bad = True, 0
+    for block in blocks:
+        for name, reason in block.bad.items():
+            progress.write(f"skipped {name}: {reason}", file=sys.stderr)
+        if block.image_ids:
+            outcome = ensemble(block.images, known(block.image_ids))
+            form(block.image_ids, outcome).to_csv(file, index=False, header=header, lineterminator="\n")
+            header = False
+        bad += len(block.bad)
+        progress.update(len(block.image_ids) + len(block.bad))
+    return bad
+
+
+def _own(image_ids: list[str], outcome: Outcome) -> pd.DataFrame:
+    suspected = "" if outcome.suspected is None else np.where(outcome.suspected, "true", "false")
+    shown = {
+        name: [f"{value:.7f}" for value in column]
+        for name, column in zip(CLASSES, outcome.probabilities.T, strict=True)
+    }
+    predicted = np.array(CLASSES)[outcome.predicted]
+    return pd.DataFrame({"image_id": image_ids, "predicted": predicted, **shown, "melanoma_suspected": suspected})
+
+
+def _isic(image_ids: list[str], outcome: Outcome) -> pd.DataFrame:
+    """With every digit: the scorer counts a row whose largest value stands there twice as wrong."""
+    return forms.to_isic(image_ids, outcome.confidences)
+
+
+FORMS: dict[str, Callable[[list[str], Outcome], pd.DataFrame]] = {"csv": _own, "isic": _isic}

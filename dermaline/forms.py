@@ -1,0 +1,60 @@
+"""Tables that people bring and take away: comma- or tab-separated files, and the form of ISIC 2018 Task 3."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dermaline.classes import CLASSES
+from dermaline.errors import DermalineError
+from dermaline.evaluation.ranking import Floats
+
+# Column -> class. A row is an image: 1 for its diagnosis in a truth, confidences 0..1 in a prediction, of which the
+# challenge's scorer takes the largest.
+ISIC: dict[str, str] = {name.upper(): name for name in ("mel", "nv", "bcc", "akiec", "bkl", "df", "vasc")}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a CSV or TSV file as strings; what is empty, `NA` or `nan` is NaN.
+
+    Raises:
+        DermalineError: it is missing, no table, or without rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            separator = "\t" if "\t" in file.readline() else ","
+        options = {"keep_default_na": False, "na_values": ["", "NA", "nan"], "encoding": "utf-8-sig"}
+        table = pd.read_csv(path, sep=separator, dtype=str, **options)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
+        raise DermalineError(f"{path}: not a table that can be read ({problem}); give a CSV file") from None
+    if table.empty:
+        raise DermalineError(f"{path}: has no rows")
+    return table
+
+
+def by_id(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table, when its `image_id` is there in each row and never twice; raises a `DermalineError` else."""
+    if "image_id" not in table:
+        raise DermalineError(f"{path}: no column 'image_id'; found {', '.join(table.columns)}")
+    for wrong, what in ((table.image_id.isna(), "has no image_id"), (table.image_id.duplicated(), "is an image again")):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise DermalineError(f"{path}: line {row + 2} {what} ({table.image_id.iloc[row]}); give each image one row")
+    return table
+
+
+def to_isic(image_ids: list[str], confidences: Floats) -> pd.DataFrame:
+    """Confidences [N, 7], in the order of `CLASSES`, in ISIC's form."""
+    columns = {code: confidences[:, CLASSES.index(name)] for code, name in ISIC.items()}
+    return pd.DataFrame({"image": image_ids, **columns})
+
+
+def from_isic(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """A table in ISIC's form with our names: `image` becomes `image_id`, `MEL` becomes `mel`.
+
+    Raises:
+        DermalineError: a column is missing.
+    """
+    missing = [name for name in ("image", *ISIC) if name not in table]
+    if missing:
+        raise DermalineError(f"{path}: no column '{missing[0]}' of the ISIC form; found {', '.join(table.columns)}")
+    return table.rename(columns={"image": "image_id", **ISIC})
