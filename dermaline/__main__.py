@@ -16,7 +16,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m dermaline", description="Dermaline's commands beside the pipeline.")
     commands = whole.add_subparsers(dest="command", required=True)
-    for add in (_predict, _score, _crossval, _record, _readme):
+    for add in (_predict, _score, _crossval, _campaign, _record, _readme):
         add(commands)
     return whole
 
@@ -65,6 +65,20 @@ def _crossval(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("crossval", help="gather the experiments that tested one fold each")
     command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all of HEAD with a split.fold")
     command.add_argument("--output", type=Path, default=Path("metrics/crossval.json"), metavar="FILE.json")
+    command.set_defaults(act=act)
+
+
+def _campaign(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> str:
+        from dermaline.campaign import run as run_campaign
+
+        return run_campaign(options.file, options.data, options.jobs, options.minutes)
+
+    command = commands.add_parser("campaign", help="train, predict and compare the rows of a results table")
+    command.add_argument("file", type=Path, help="such as campaigns/recipes.yaml")
+    command.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time")
+    command.add_argument("--minutes", type=float, default=1e6, metavar="N", help="then stop; call again to go on")
     command.set_defaults(act=act)
 
 

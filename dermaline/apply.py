@@ -1,7 +1,7 @@
 """The command `predict`: trained models on photographs from anywhere, the results in a table."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -65,8 +65,8 @@ def predict(
     Raises:
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
-    options, chosen, known = params.read(), choose(models, decision), read_metadata(metadata)
-    found = photographs.find(paths)
+    options, chosen, found = params.read(), choose(models, decision), photographs.find(paths)
+    known = read_metadata(metadata, [one.image_id for one in found])
     preparation = Preparation(options.prepare.size, options.predict.tta)
     members = [load_member(folder, device, preparation, tta) for folder in chosen.folders]
     ensemble = Ensemble(members, chosen.decision)
@@ -116,8 +116,12 @@ def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
     raise DermalineError(f"{', '.join(map(str, missing))}: not there; run dvc repro, or name a model with --model")
 
 
-def read_metadata(path: Path | None) -> Known:
-    """A function from image ids to what the table at `path` knows about them; all at once, so a bad row stops early."""
+def read_metadata(path: Path | None, wanted: list[str]) -> Known:
+    """A function from image ids to what the table at `path` knows of them; said on stderr when it lacks any `wanted`.
+
+    Raises:
+        DermalineError: the table can't be read, has an image twice, or an age that is none.
+    """
     if path is None:
         return lambda image_ids: None
     table = forms.by_id(path, forms.read(path))
@@ -126,12 +130,15 @@ def read_metadata(path: Path | None) -> Known:
     except DermalineError as problem:
         raise DermalineError(f"{path}: {problem}") from None
     index = pd.Index(table["image_id"])
+    absent = int((index.get_indexer(wanted) < 0).sum())
+    if absent:
+        print(f"note: {path} has no row for {absent} of {len(wanted)} images", file=sys.stderr)
     return lambda image_ids: vectors[index.get_indexer(image_ids)]  # -1, the last: an image that is not there
 
 
 def _write(
     file: TextIO,
-    blocks: photographs.Iterator[photographs.Block],
+    blocks: Iterator[photographs.Block],
     ensemble: Ensemble,
     known: Known,
     form: Callable[[list[str], Outcome], pd.DataFrame],

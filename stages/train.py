@@ -11,7 +11,7 @@ import torch
 from dermaline import params
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
-from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, read_split, training_images
+from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, packed_size, read_split, training_images
 from dermaline.errors import run
 from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models.store import save
@@ -44,6 +44,7 @@ def main() -> None:
     facts = {
         "name": name,
         "size": training.size,
+        "prepared_size": packed_size(),
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),

@@ -50,13 +50,18 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
     return images.to(device)
 
 
+def packed_size() -> tuple[int, int]:
+    """Height and width of the packed images."""
+    return np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
+
+
 def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """As `load_images`, for training at `size`: with a seventh more on each side, so that zooming in shows more.
 
     No larger than they were packed, where that is enough; and of the packed images' shape, so that what is turned is
     the lesion as it was photographed, also for a network whose square input squeezes it.
     """
-    packed = np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
+    packed = packed_size()
     needed = max(side / whole for side, whole in zip(size, packed, strict=True))
     scale = max(needed, min(needed * 8 / 7, 1))
     height, width = (round(whole * scale) for whole in packed)

@@ -62,7 +62,7 @@ def with_numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
-    """Refuse the file of a table with an `image_id` for the first row that is wrong, [N] bools, with a line that says what."""
+    """Refuse the file that a table is from for the first row that is wrong, [N] bools, and say what is."""
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DermalineError(f"{path}: line {row + 2} ({table['image_id'].iloc[row]}): {what}")

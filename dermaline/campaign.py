@@ -1,0 +1,218 @@
+"""A campaign: the rows of one table of results, trained, predicted and compared; what is done is not done again.
+
+The rows stand in a file of `campaigns/`. It calls the stage scripts as DVC does, several at a time if wanted, so it
+also runs where DVC is not: on a borrowed GPU, in parts.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dermaline import params
+from dermaline.data.batches import PREPARED, SPLIT
+from dermaline.errors import DermalineError
+from dermaline.evaluation import tables
+from dermaline.evaluation.compare import models_table
+from dermaline.files import DIGITS, scratch, write_json, write_text
+from dermaline.inference.decided import decide
+from dermaline.params import Params, Section, Seed
+from dermaline.results import machine
+
+
+class Row(Section):
+    """One line of the table: a recipe, or several as an ensemble, and what is set otherwise for it."""
+
+    name: str
+    recipes: list[str]
+    set: dict[str, Any] = Field(default_factory=dict)
+    claim: str = ""  # a public project's own, of such a recipe
+
+
+class Campaign(Section):
+    """One table; its first row is the one that the others are compared with."""
+
+    split: Literal["val", "test"]  # whose images are scored
+    seeds: list[Seed]
+    set: dict[str, Any]  # for every row: a dotted key of params.yaml, RECIPE in it for the row's own, and its value
+    rows: list[Row]
+
+
+class Model(NamedTuple):
+    """One training with its predictions: a recipe under parameters of its own."""
+
+    recipe: str
+    settings: Params
+
+    @property
+    def folder(self) -> Path:
+        """Where it is trained, named by all that decides its weights."""
+        decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
+        decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
+        digest = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8)
+        return scratch("campaign", f"{self.recipe}-{digest.hexdigest()}")
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / f"{self.settings.predict.tta}.csv"
+
+
+def run(path: Path, data: str, jobs: int, minutes: float) -> str:
+    """Do what is left of a campaign, and write the rows that are done to `results/DATA/NAME.csv`.
+
+    Several seeds of a row are pooled: every image is there once a seed, and an interval redraws lesions, not seeds.
+
+    Args:
+        path: of the campaign; NAME is its stem.
+        data: a name for the data, such as `ham10000`.
+        jobs: trainings at a time.
+        minutes: after these nothing is started, and what runs is stopped; the next call goes on from its last epoch.
+
+    Raises:
+        DermalineError: the campaign can't be read, or a stage failed (the others are finished first).
+    """
+    campaign, deadline = read(path), time.monotonic() + 60 * minutes
+    models = {row.name: [members(campaign, row, seed) for seed in campaign.seeds] for row in campaign.rows}
+    trainings: dict[Path, list[Model]] = {}
+    for model in (one for seeds in models.values() for ensemble in seeds for one in ensemble):
+        trainings.setdefault(model.folder, []).append(model)
+    with ThreadPoolExecutor(jobs) as pool:
+        failures = [said for said in pool.map(lambda same: do(same, deadline), trainings.values()) if said]
+    done = {name: seeds for name, seeds in models.items() if all(m.predictions.exists() for e in seeds for m in e)}
+    if failures:
+        raise DermalineError(f"{path}: {failures[0]}{f', and {len(failures) - 1} more' if failures[1:] else ''}")
+    if campaign.rows[0].name in done:
+        write_table(campaign, done, Path("results", data, f"{path.stem}.csv"))
+    return f"{path}: {len(done)} of {len(models)} rows are done" + (
+        "" if len(done) == len(models) else "; call it again"
+    )
+
+
+def read(path: Path) -> Campaign:
+    """Read a campaign.
+
+    Raises:
+        DermalineError: it is missing, or the first of its faults.
+    """
+    try:
+        campaign = Campaign.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; give one of campaigns/") from None
+    except (YAMLError, ValidationError) as problem:
+        said = problem.errors()[0] if isinstance(problem, ValidationError) else {"loc": (), "msg": problem}
+        where = ".".join(str(part) for part in said["loc"])
+        raise DermalineError(f"{path}: {where}: {' '.join(str(said['msg']).split())}") from None
+    if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
+        raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
+    return campaign
+
+
+def members(campaign: Campaign, row: Row, seed: int) -> list[Model]:
+    """The models of one row and seed, each under `params.yaml` with what campaign and row set."""
+    found = []
+    for recipe in row.recipes:
+        changed = params.read().model_dump(mode="json")
+        changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": seed}
+        for key, value in changes.items():
+            holder, last = _find(changed, key.replace("RECIPE", recipe))
+            holder[last] = value
+        try:
+            found.append(Model(recipe, Params.model_validate(changed)))
+        except ValidationError as problem:
+            raise DermalineError(f"campaign row '{row.name}': {problem.errors()[0]['msg']}") from None
+    return found
+
+
+def _find(tree: dict | list, key: str) -> tuple[dict | list, str | int]:
+    """The mapping (or list) that holds a dotted key, and the key's last part.
+
+    Raises:
+        DermalineError: there is no such key.
+    """
+    *parts, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    try:
+        for part in parts:
+            tree = tree[part]
+        tree[last]
+    except (KeyError, IndexError, TypeError):
+        raise DermalineError(f"campaign: set: params.yaml has no '{key}'") from None
+    return tree, last
+
+
+def do(same: Sequence[Model], deadline: float) -> str | None:
+    """Train a model and predict with it, once for each test-time augmentation; the error line if that failed."""
+    folder, recipe = same[0].folder, same[0].recipe
+    (folder / PREPARED.parent).mkdir(parents=True, exist_ok=True)
+    if not (folder / PREPARED).exists():
+        (folder / PREPARED).symlink_to(PREPARED.absolute())
+    for model in same:
+        write_json(folder / "params.yaml", model.settings.model_dump(mode="json"))  # JSON is YAML
+        stages = [] if (folder / SPLIT).exists() else [["split"]]
+        stages += [] if (folder / f"models/{recipe}").exists() else [["train", recipe]]
+        for stage in [] if model.predictions.exists() else [*stages, ["predict", recipe]]:
+            said = _stage(folder, stage, deadline)
+            if said is not None:
+                return said or None
+        if not model.predictions.exists():
+            (folder / f"data/predictions/{recipe}.csv").replace(model.predictions)
+    return None
+
+
+def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
+    """Run one stage script in `folder`: None when it is done, its error line, or nothing when there was no time."""
+    root = Path.cwd()
+    environment = os.environ | {"PYTHONPATH": str(root), "DVC_ROOT": str(root)}
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return ""
+    with (folder / f"{stage[0]}.log").open("a") as log:
+        try:
+            command = [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
+            subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, timeout=left, check=True)
+        except subprocess.TimeoutExpired:
+            return ""
+        except subprocess.CalledProcessError:
+            last = (folder / f"{stage[0]}.log").read_text().strip().splitlines()[-1]
+            return f"{folder / stage[0]}.log: {last}"
+    return None
+
+
+def write_table(campaign: Campaign, done: dict[str, list[list[Model]]], output: Path) -> None:
+    """Decide for each seed on its own validation images, pool the seeds, and compare with the first row."""
+    pooled = {
+        name: pd.concat(scored(campaign, seed, one) for seed, one in zip(campaign.seeds, seeds, strict=True))
+        for name, seeds in done.items()
+    }
+    table = models_table(pooled, params.read().evaluate)
+    claims = {row.name: row.claim for row in campaign.rows}
+    table.insert(1, "claim", table["model"].map(claims))
+    table.insert(2, "seeds", len(campaign.seeds))
+    table["machine"] = [made_on(seeds[0][0]) for seeds in done.values()]
+    write_text(output, table.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+
+
+def made_on(model: Model) -> str:
+    return machine(json.loads((model.folder / f"models/{model.recipe}/recipe.json").read_text(encoding="utf-8")))
+
+
+def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataFrame:
+    """The decided predictions of one row and seed, for the images that the campaign scores."""
+    first = ensemble[0]
+    index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str}).merge(pd.read_csv(first.folder / SPLIT))
+    train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
+    aligned = tables.aligned([tables.read_predictions(model.predictions) for model in ensemble])
+    options = first.settings.evaluate
+    decided = decide(dict(zip([model.recipe for model in ensemble], aligned, strict=True)), train_images, options)
+    table = decided.test if campaign.split == "test" else decided.val
+    return table.assign(image_id=table["image_id"] + f" of seed {seed}")

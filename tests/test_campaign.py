@@ -1,0 +1,100 @@
+"""A campaign on a few small images: what is left is done, what is done is not done again, rows are compared."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from closure import ROOT
+from ruamel.yaml import YAML
+from stage import run_stage
+
+from dermaline import campaign, params
+from dermaline.errors import DermalineError
+
+TINY = {
+    "split": "test",
+    "seeds": [0, 1],
+    "set": {
+        "recipes.RECIPE.size": [32, 32],
+        "recipes.RECIPE.phases": [{"name": "head", "epochs": 1, "backbone": 0, "head": 3}],
+    },
+    "rows": [
+        {"name": "plain", "recipes": ["lite0"]},
+        {"name": "no views", "recipes": ["lite0"], "set": {"predict.tta": "none"}},
+        {"name": "focal", "recipes": ["lite0"], "set": {"recipes.RECIPE.loss": "focal"}, "claim": "1.000"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with small generated images, prepared."""
+    folder = tmp_path_factory.mktemp("campaign")
+    settings = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    settings["data"]["synthetic"] |= {"images": 210, "size": [48, 64]}
+    settings["prepare"]["size"] = [48, 64]
+    settings["evaluate"]["bootstrap"] = 20
+    (folder / "params.yaml").write_text(json.dumps(settings))
+    (folder / "stages").symlink_to(ROOT / "stages")
+    (folder / "dermaline").symlink_to(ROOT / "dermaline")
+    for stage in ("download", "prepare"):
+        assert run_stage(folder, stage).returncode == 0
+    return folder
+
+
+def call(project, minutes: float = 5) -> str:
+    (project / "tiny.yaml").write_text(json.dumps(TINY))
+    command = [sys.executable, "-m", "dermaline", "campaign", "tiny.yaml", "--data", "toy", "--minutes", str(minutes)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_without_time_nothing_is_done_and_with_it_all_once(project):
+    assert "0 of 3 rows are done; call it again" in call(project, minutes=0)
+    assert "3 of 3 rows are done" in call(project)
+    folders = sorted((project / ".scratch/campaign").iterdir())
+    assert len(folders) == 4  # two recipes, two seeds: views are no training of their own
+    assert sum((folder / "none.csv").exists() for folder in folders) == 2
+    table = pd.read_csv(project / "results/toy/tiny.csv").set_index("model")
+    assert table.index.tolist() == ["plain", "no views", "focal"]
+    assert table.loc["plain", "balanced_accuracy_verdict"] == "reference"
+    assert table.loc["focal", "claim"] == 1
+    assert table.loc["focal", "balanced_accuracy_difference"] != 0
+    before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
+    assert "3 of 3 rows are done" in call(project)
+    assert before == {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": []}, "needs a row"),
+        ({"rows": TINY["rows"][:1] * 2}, "a name of its own"),
+        ({"sed": [0]}, "unknown key 'sed'; did you mean"),
+    ],
+)
+def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):
+    (tmp_path / "bad.yaml").write_text(json.dumps(TINY | change))
+    with pytest.raises(DermalineError, match=said) as problem:
+        campaign.read(tmp_path / "bad.yaml")
+    assert "\n" not in str(problem.value)
+
+
+def test_a_key_or_a_value_that_params_yaml_has_not_is_named(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for change, said in (({"recipes.RECIPE.lrr": 1}, "no 'recipes.lite0.lrr'"), ({"recipes.RECIPE.lr": "x"}, "number")):
+        given = campaign.Campaign.model_validate(TINY | {"set": change})
+        with pytest.raises(DermalineError, match=said):
+            campaign.members(given, given.rows[0], 0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "campaigns").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_campaigns_that_ship_are_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given = campaign.read(path)
+    for row in given.rows:
+        for model in campaign.members(given, row, given.seeds[0]):
+            assert isinstance(model.settings, params.Params)
