@@ -57,7 +57,10 @@ class Model(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where it is trained, named by all that decides its weights."""
+        """Where it is trained, named by all parameters that decide its weights.
+
+        The name does not know the code: after a change of that, remove `.scratch/campaign`.
+        """
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
         decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
         digest = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8)
