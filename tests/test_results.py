@@ -28,6 +28,17 @@ def test_every_row_of_the_summary_has_its_metrics_beside_it():
             assert row["intervals"][key]["low"] <= row[key] <= row["intervals"][key]["high"]
 
 
+def test_the_readme_says_what_the_leak_was_measured_to_be():
+    text = (ROOT / "README.md").read_text()
+    leak = json.loads((ROOT / "results/ham10000/leak.json").read_text())
+    assert leak["image"]["balanced_accuracy"] > leak["lesion"]["balanced_accuracy"]
+    for unit in ("lesion", "image"):
+        assert f"{leak[unit]['balanced_accuracy']:.3f}" in text
+        assert f"{leak[unit]['balanced_accuracy_sd']:.3f}" in text
+    assert 0.30 < leak["image"]["leaked_test_images"] < 0.40  # "a third"
+    assert leak["command"] in text
+
+
 def test_no_figure_in_the_results_shows_a_lesion():
     shown = [path.name for path in (ROOT / "results").rglob("*.png") if path.name in results.SHOWS_LESIONS]
     assert shown == []
