@@ -1,22 +1,28 @@
 """The device and its number format, through Lightning Fabric."""
 
+import ctypes
+import os
+import sys
+
 import torch
 from lightning_fabric import Fabric
 
 from dermaline.errors import DermalineError
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
 
-def fabric(device: str, precision: str) -> Fabric:
-    """A Fabric for one device.
+def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
+    """A Fabric, with its processes started: one a device, or those that torchrun has started.
 
     Args:
         device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda` or `mps`.
         precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`.
+        devices: how many of this machine (on a CPU, processes); under torchrun its numbers hold instead.
 
     Raises:
-        DermalineError: the device is not there.
+        DermalineError: the device, or so many, are not there.
     """
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if AVAILABLE[name]())
@@ -24,16 +30,30 @@ def fabric(device: str, precision: str) -> Fabric:
         raise DermalineError(f"params.yaml: compute.device: no {device} here; use auto or cpu")
     if precision == "auto":
         precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
-    return Fabric(accelerator=device, devices=1, precision=precision)
+    if device == "cpu":
+        _keep_memory()
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise DermalineError(
+            f"params.yaml: compute.devices: {devices} of {torch.cuda.device_count()} are there; lower it"
+        )
+    nodes = 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    found = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+    found.launch()
+    return found
 
 
 def in_words(fabric: Fabric) -> str:
-    """The device for a reader: a GPU's name, or the number of processor cores in use."""
+    """The device for a reader: a GPU's name, or the number of processor cores in use; and how many processes."""
+    times = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
     if fabric.device.type == "cuda":
-        return torch.cuda.get_device_name(fabric.device)
+        return times + torch.cuda.get_device_name(fabric.device)
     if fabric.device.type == "cpu":
-        return f"CPU, {torch.get_num_threads()} threads"
-    return fabric.device.type.upper()
+        return f"{times}CPU, {torch.get_num_threads()} threads"
+    return times + fabric.device.type.upper()
 
 
 def _computes_in_bf16(device: str) -> bool:
@@ -41,3 +61,13 @@ def _computes_in_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return device == "cpu" and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what is freed: by default it returns each large tensor, and asks for it again in the next step.
+
+    Clearing those pages anew costs a fifth of a training step (`benchmarks/cpu.py`). Elsewhere nothing is changed.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)

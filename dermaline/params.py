@@ -102,6 +102,8 @@ class Split(Section):
 
 class Compute(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Annotated[int, within(1, 1024)]
+    compile: bool
 
 
 class Phase(Section):

@@ -24,19 +24,20 @@ def main() -> None:
     name = sys.argv[1]
     recipe = params.load(f"recipes.{name}")
     compute = params.load("compute")
-    device = fabric(compute.device, recipe.precision)
+    device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
-    print(f"training {name} on {device.device}, {precision}", flush=True)
-    for line in warnings(recipe):
-        print(line, flush=True)
+    for line in (f"training {name} on {in_words(device)}, {precision}", *warnings(recipe)):
+        device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
+    settings |= {"processes": device.world_size, "compile": compute.compile}
     start = project_root() / recipe.weights  # a file, when the recipe names one
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
     scratch = Scratch(fingerprint(settings, inputs))
 
-    training = Training(recipe, *examples(device.device), device, scratch)
+    training = Training(recipe, *examples(device.device), device, scratch, compiled=compute.compile)
     best = training.run()
-
+    if not device.is_global_zero:
+        return
     scores, history = training.scores(), pd.DataFrame(training.history)
     history["kept"] = (history.index == scores.index(max(scores))).astype(int)
     chosen = history[history.kept == 1].iloc[0]

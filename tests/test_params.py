@@ -30,7 +30,7 @@ def test_every_way_to_write_a_small_number_is_a_number(edited, written):
 def test_a_recipe_states_only_what_differs_from_its_base(edited):
     lite0 = params.load("recipes.lite0", ROOT / "params.yaml")
     real = params.load("recipes.lite0_ham", ROOT / "params.yaml")
-    assert real.size == (168, 224)
+    assert real.size == (192, 256)
     assert real.lr == lite0.lr
 
 

@@ -5,6 +5,10 @@ arXiv 2401.14497). Left apart, such a pair can stand in train and test. Joining 
 but a little freedom in the split, so the threshold errs on that side.
 """
 
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -18,6 +22,7 @@ from dermaline.blocks import blocks
 TEXTURE = (80, 60)  # width, height at which texture is compared
 LAYOUT = (16, 12)  # width, height at which candidates are sought
 CANDIDATES = 20  # images most like each one by layout
+COMPARED = 2**26  # pairs of layouts at a time: 256 MiB
 
 
 def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
@@ -25,30 +30,44 @@ def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
 
     Texture is the fine structure with its local contrast made equal everywhere, so that pores and hairs count as
     much as a dark lesion (which would make any two centred moles alike). Shifts are free, other light and colour too;
-    a strong zoom or turn is not found.
+    a strong zoom or turn is not found. Of each image 2 KB stay in memory; 20 KB, its spectrum, lie in a temporary file.
 
     Args:
-        images: uint8 [N, H, W, 3].
+        images: uint8 [N, H, W, 3], a memory map if there are many.
         similarity: the least correlation of textures, 0..1.
 
     Returns:
         Columns a, b (rows of `images`, a < b) and similarity, the most similar first.
     """
-    layout = _unit(np.stack([_thumbnail(image, LAYOUT).ravel() for image in images]))
-    spectra = np.concatenate([_texture_spectra(images[part]) for part in blocks(len(images), 512)])
-    candidates = _candidates(layout)
-    found = []
-    for part in blocks(len(candidates), 2048):
-        a, b = candidates[part].T
-        shifted = fft.irfft2(spectra[a] * spectra[b].conj(), s=TEXTURE[::-1])
-        found.append(pd.DataFrame({"a": a, "b": b, "similarity": shifted.max(axis=(1, 2))}))
-    pairs = pd.concat(found)
+    with tempfile.TemporaryFile() as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+        spectra = np.memmap(file, np.complex64, "w+", shape=(len(images), TEXTURE[1], TEXTURE[0] // 2 + 1))
+        layout = np.empty((len(images), LAYOUT[0] * LAYOUT[1] * 3), np.float32)
+
+        def enter(part: slice) -> None:
+            small = np.stack([_thumbnail(image) for image in images[part]])
+            layout[part], spectra[part] = _layouts(small), _texture_spectra(small)
+
+        def compared(part: slice) -> pd.DataFrame:
+            a, b = candidates[part].T
+            shifted = fft.irfft2(spectra[a] * spectra[b].conj(), s=TEXTURE[::-1])
+            return pd.DataFrame({"a": a, "b": b, "similarity": shifted.max(axis=(1, 2))})
+
+        list(pool.map(enter, blocks(len(images), 128)))
+        candidates = _candidates(layout)
+        pairs = pd.concat(pool.map(compared, blocks(len(candidates), 1024)))
     pairs = pairs[pairs.similarity >= similarity]
     return pairs.sort_values(["similarity", "a", "b"], ascending=[False, True, True], ignore_index=True)
 
 
-def _thumbnail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX), dtype=np.float32)
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(TEXTURE, Image.Resampling.BOX), dtype=np.float32)
+
+
+def _layouts(small: np.ndarray) -> np.ndarray:
+    """[N, 12 * 16 * 3] of thumbnails [N, 60, 80, 3]: the means of 5x5 pixels."""
+    (width, height), side = LAYOUT, TEXTURE[0] // LAYOUT[0]
+    means = small.reshape(len(small), height, side, width, side, 3).mean(axis=(2, 4))
+    return _unit(means.reshape(len(small), -1))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -57,8 +76,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def _texture_spectra(images: np.ndarray) -> np.ndarray:
-    grey = np.stack([_thumbnail(image, TEXTURE).mean(axis=2) for image in images])
+def _texture_spectra(small: np.ndarray) -> np.ndarray:
+    grey = small.mean(axis=3)
     fine = grey - gaussian_filter(grey, (0, 3, 3))
     fine /= np.sqrt(gaussian_filter(fine**2, (0, 4, 4))) + 1  # + 1 grey level: what is flat stays flat
     fine = gaussian_filter(fine, (0, 0.7, 0.7))
@@ -70,7 +89,7 @@ def _candidates(layout: np.ndarray) -> np.ndarray:
     """The pairs [M, 2], a < b, in which one is among the `CANDIDATES` images most like the other."""
     count = min(CANDIDATES, len(layout) - 1)
     found = []
-    for part in blocks(len(layout), 1024):
+    for part in blocks(len(layout), max(1, COMPARED // len(layout))):
         alike = layout[part] @ layout.T
         rows = np.arange(len(alike))
         alike[rows, rows + part.start] = -np.inf

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from dermaline.params import Phase, Recipe
 from dermaline.training.augment import augment
 from dermaline.training.balance import order
 from dermaline.training.checkpoint import Scratch
+from dermaline.training.depthwise import quick_depthwise
 from dermaline.training.loss import Losses, make_loss
 from dermaline.training.mixing import mix
 from dermaline.training.optimizer import make_optimizer
@@ -53,26 +55,49 @@ class Training:
 
     Every epoch seeds its own random numbers from the recipe's seed and its number, so a training that was stopped
     and came back goes the same way, bit for bit on a CPU, as one that was not.
+
+    With several processes, each takes its share of every batch and of the validation images: a batch is as large as
+    with one. All know all scores; the first alone writes.
+
+    Raises:
+        DermalineError: the processes can't share a batch evenly.
     """
 
-    def __init__(self, recipe: Recipe, train: Examples, val: Examples, fabric: Fabric, scratch: Scratch) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: Examples,
+        val: Examples,
+        fabric: Fabric,
+        scratch: Scratch,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        if recipe.batch_size % fabric.world_size:
+            raise DermalineError(
+                f"recipe: batch_size: {recipe.batch_size} is no multiple of {fabric.world_size} processes"
+            )
         self.recipe, self.train, self.val, self.fabric, self.scratch = recipe, train, val, fabric, scratch
+        self.share = slice(fabric.global_rank, None, fabric.world_size)
         torch.manual_seed(recipe.seed)
-        network = Network(recipe, pretrained=True).to(memory_format=torch.channels_last)
-        self.model = fabric.setup_module(network)
-        self.network: Network = self.model.module
-        self.average = _average(self.network, recipe.ema) if recipe.ema else None
+        network = Network(recipe, pretrained=True).to(fabric.device, memory_format=torch.channels_last)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            network = convert_sync_batchnorm(network)  # torch has none for a CPU, where each process counts alone
+        self.network: Network = network
+        self.average = _average(network, recipe.ema) if recipe.ema else None
+        if compiled:
+            network.compile(dynamic=False)
         self.size = input_size(recipe)
-        self.val_images = val.images(self.size)
+        self.val_images = val.images(self.size)[self.share]
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
     def run(self) -> dict[str, torch.Tensor]:
         """Train every phase, from the last checkpoint if there is one; the state dict of the best epoch."""
-        state = self.scratch.load()
+        state = self.fabric.broadcast(self.scratch.load() if self.fabric.is_global_zero else None)
         if state:
             self._restore(state)
-            print(f"resumed after epoch {len(self.history)}", flush=True)
+            self.fabric.print(f"resumed after epoch {len(self.history)}", flush=True)
         for phase in self.recipe.phases:
             if not self._is_past(phase.name):
                 self._run_phase(phase, state)
@@ -85,14 +110,23 @@ class Training:
         return [sign * row[f"val_{self.recipe.select}"] for row in rows]
 
     def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
+        self._start_training(phase)
+        model = self.fabric.setup_module(self.network)  # anew: which gradients there are to be shared has changed
         optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe, phase))
         if state and state["phase"] == phase.name:
             optimizer.load_state_dict(state["optimizer"])
-        work = _Work(phase, self.recipe.in_phase(phase), optimizer, self.train, self.size)
+        work = _Work(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.share)
         while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
             said = self._run_epoch(work, done)
             self._checkpoint(phase.name, optimizer)
-            print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
+            self.fabric.print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
+
+    def _start_training(self, phase: Phase) -> None:
+        self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
+
+    def _seed(self, epoch: int) -> int:
+        """Of an epoch's random numbers; those of another process are others."""
+        return self.recipe.seed * 100_003 + epoch + (self.fabric.global_rank << 40)
 
     def _is_past(self, name: str) -> bool:
         """Whether training has already gone on to a phase after this one (seen when it resumes)."""
@@ -107,7 +141,7 @@ class Training:
     def _run_epoch(self, work: "_Work", number: int) -> str:
         """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
-        torch.manual_seed(self.recipe.seed * 100_003 + epoch)
+        torch.manual_seed(self._seed(epoch))
         train_loss, images = self._train_epoch(work, number, epoch)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
@@ -123,25 +157,28 @@ class Training:
     def _train_epoch(self, work: "_Work", number: int, epoch: int) -> tuple[float, int]:
         """The mean loss of the steps, and how many images went through."""
         recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
-        self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
-        generator = torch.Generator().manual_seed(recipe.seed * 100_003 + epoch)
+        self._start_training(phase)
+        generator = torch.Generator().manual_seed(self._seed(epoch))
         steps = list(work.steps(epoch))
         mixing = number < phase.epochs - recipe.plain_epochs
         total = torch.zeros((), device=self.fabric.device)
-        for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=None)):
+        silent = None if self.fabric.is_global_zero else True  # None: shown on a terminal
+        for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=silent)):
             scale = factor(recipe, number * len(steps) + step, phase.epochs * len(steps), self.scores(phase.name))
             set_rates(optimizer, recipe, scale)
-            for chosen in batches:
+            for number_in_step, chosen in enumerate(batches, 1):
                 loss = self._loss(work, chosen, generator, mixing=mixing) / len(batches)
-                self.fabric.backward(loss)
+                with self.fabric.no_backward_sync(work.model, enabled=number_in_step < len(batches)):
+                    self.fabric.backward(loss)
                 total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
             if recipe.clip:
-                self.fabric.clip_gradients(self.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
+                self.fabric.clip_gradients(work.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             if self.average:
                 self.average.update(self.network, step=(epoch - 1) * len(steps) + step)
-        return total.item() / len(steps), sum(len(chosen) for batches in steps for chosen in batches)
+        images = sum(len(chosen) for batches in steps for chosen in batches) * self.fabric.world_size
+        return self.fabric.all_reduce(total).item() / len(steps), images
 
     def _loss(self, work: "_Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
@@ -152,9 +189,10 @@ class Training:
         hidden = torch.rand(len(chosen), 1, generator=generator) < recipe.metadata_dropout
         metadata = torch.where(hidden, MISSING, self.train.metadata[chosen]).to(device)
         pixels, mixture = mix(pixels, recipe, generator) if mixing else (pixels, None)
+        with quick_depthwise(device):
+            logits = work.model(pixels, mixture.blend(metadata) if mixture else metadata)
         if mixture is None:
-            return work.loss(self.model(pixels, metadata), target).mean()
-        logits = self.model(pixels, mixture.blend(metadata))
+            return work.loss(logits, target).mean()
         own, other = work.loss(logits, target), work.loss(logits, target[mixture.partner])
         return (mixture.share * own + (1 - mixture.share) * other).mean()
 
@@ -163,11 +201,25 @@ class Training:
         return self.average.module if self.average else self.network
 
     def _validate(self) -> dict[str, float]:
-        found = probabilities(self._evaluated().eval(), self.val_images, self.fabric, metadata=self.val.metadata)
-        truth, found = self.val.labels.numpy(), found.double().numpy()
+        metadata = self.val.metadata[self.share]
+        found = probabilities(self._evaluated().eval(), self.val_images, self.fabric, metadata=metadata)
+        truth, found = self.val.labels.numpy(), self._gathered(found).double().numpy()
         return {f"val_{name}": metric(truth, found).item() for name, metric in VALIDATED.items()}
 
+    def _gathered(self, found: torch.Tensor) -> torch.Tensor:
+        """All processes' rows, in the order of the images."""
+        if self.fabric.world_size == 1:
+            return found
+        parts: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(parts, found)
+        whole = found.new_empty(len(self.val.labels), found.shape[1])
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        return whole
+
     def _checkpoint(self, phase: str, optimizer: torch.optim.Optimizer) -> None:
+        if not self.fabric.is_global_zero:
+            return
         average = self.average.module.state_dict() if self.average else None
         state = {"network": self.network.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
         self.scratch.save(state | {"phase": phase, "history": self.history, "best": self.best})
@@ -185,24 +237,30 @@ def _average(network: Network, decay: float) -> ModelEmaV3:
 
 
 class _Work:
-    """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size."""
+    """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size.
+
+    `share` is that of this process in every batch.
+    """
 
     def __init__(
         self,
         phase: Phase,
         recipe: Recipe,
+        model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         train: Examples,
         size: tuple[int, int],
+        share: slice,
     ) -> None:
-        self.phase, self.recipe, self.optimizer, self.labels = phase, recipe, optimizer, train.labels
+        self.phase, self.recipe, self.model, self.optimizer = phase, recipe, model, optimizer
+        self.labels, self.share = train.labels, share
         self.loss: Losses = make_loss(recipe, train.labels)
         self.images = train.images(recipe.size or size)
 
     def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
-        """An epoch's steps, each of `accumulate` batches of indices; a last batch that is not full is left out."""
+        """An epoch's steps: our share of `accumulate` batches of indices each; without a last one that is not full."""
         chosen = order(self.labels, self.recipe.sampler_power, self.recipe.seed, epoch)
         batches = [batch for batch in chosen.split(self.recipe.batch_size) if len(batch) == self.recipe.batch_size]
-        batches = batches or [chosen]
+        batches = [batch[self.share] for batch in batches or [chosen]]
         for start in range(0, len(batches), self.recipe.accumulate):
             yield batches[start : start + self.recipe.accumulate]

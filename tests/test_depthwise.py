@@ -1,0 +1,60 @@
+"""Depthwise convolutions with quicker gradients: the same maps, gradients as exact as the plain ones or more."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import conv2d
+
+from dermaline.training.depthwise import quick_depthwise
+
+CPU = torch.device("cpu")
+
+
+def outcome(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor, *, quick: bool) -> list[torch.Tensor]:
+    """The maps, and the gradients by images, weight and bias, under bf16 autocast."""
+    layer.zero_grad()
+    images = images.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16), quick_depthwise(CPU if quick else torch.device("meta")):
+        maps = layer(images)
+    (maps.float() * towards).sum().backward()
+    return [maps.detach(), *(value.grad.float() for value in (images, layer.weight, layer.bias) if value is not None)]
+
+
+def exact(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor) -> list[torch.Tensor]:
+    """The gradients in fp64."""
+    values = [images, layer.weight, *([] if layer.bias is None else [layer.bias])]
+    values = [value.detach().to(torch.bfloat16).double().requires_grad_() for value in values]
+    maps = conv2d(*values[:2], values[2] if layer.bias is not None else None, layer.stride, layer.padding, 1, 8)
+    (maps * towards.double()).sum().backward()
+    return [value.grad for value in values]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
+def test_the_same_maps_and_gradients(kernel, stride, bias):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=8, bias=bias).to(memory_format=torch.channels_last)
+    images = torch.randn(4, 8, 18, 21).to(memory_format=torch.channels_last)
+    towards = torch.randn_like(layer(images)).to(torch.bfloat16).float()
+    plain, quick = (outcome(layer, images, towards, quick=quick) for quick in (False, True))
+    if not bias:
+        assert torch.equal(plain[0], quick[0])
+    assert torch.allclose(plain[0].float(), quick[0].float(), rtol=1e-2, atol=1e-2)
+    for true, found, other in zip(exact(layer, images, towards), quick[1:], plain[1:], strict=True):
+        error, before = ((value - true).norm() / true.norm() for value in (found, other))
+        assert error < 0.01
+        assert error < before * 1.1 + 1e-6
+
+
+def test_other_convolutions_and_other_precisions_are_left_alone():
+    torch.manual_seed(0)
+    images = torch.randn(2, 8, 12, 12)
+    for layer in (nn.Conv2d(8, 16, 5), nn.Conv2d(8, 16, 5, groups=8), nn.Conv2d(8, 8, 5, groups=8, padding="same")):
+        with torch.autocast("cpu", torch.bfloat16), quick_depthwise(CPU):
+            maps = layer(images)
+        assert "Depthwise" not in type(maps.grad_fn).__name__
+    layer = nn.Conv2d(8, 8, 5, groups=8, bias=False)
+    with quick_depthwise(CPU):
+        assert "Depthwise" not in type(layer(images).grad_fn).__name__
+    with torch.autocast("cpu", torch.bfloat16), quick_depthwise(CPU):
+        assert "Depthwise" in type(layer(images).grad_fn).__name__

@@ -1,0 +1,114 @@
+"""One training by several processes: as one process would have trained it, and written once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from closure import ROOT
+from ruamel.yaml import YAML
+from stage import run_stage
+from torch import nn
+
+from dermaline.training.loop import _Work
+
+PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU
+    **{"backbone": "convnext_atto", "weights": "none", "size": [32, 48], "drop_path": 0, "dropout": 0, "flip": False},
+    **dict.fromkeys(("rotation", "zoom", "stretch", "shift", "brightness", "contrast", "saturation", "colour_cast"), 0),
+    **{"precision": "32-true", "batch_size": 16, "lr": 1e-3, "accumulate": 2},
+    "phases": [tiny.phase("head", 1, 0, 1), tiny.phase("all", 2, 1, 1)],
+}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+STARTS = {"one": (1, [sys.executable]), "fabric": (2, [sys.executable]), "torchrun": (1, TORCHRUN)}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with small generated images, prepared and split, and the plain recipe in its params.yaml."""
+    folder = tmp_path_factory.mktemp("processes")
+    settings = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    settings["data"]["synthetic"] |= {"images": 210, "size": [48, 64]}
+    settings["prepare"]["size"] = [48, 64]
+    settings["recipes"]["lite0"] |= PLAIN
+    (folder / "params.yaml").write_text(json.dumps(settings))
+    for stage in ("download", "prepare", "split"):
+        assert run_stage(folder, stage).returncode == 0
+    return folder
+
+
+def started(project, start: str) -> subprocess.Popen:
+    """A training, started in one of the ways, in a process group of its own."""
+    devices, command = STARTS[start]
+    settings = json.loads((project / "params.yaml").read_text())
+    settings["compute"] |= {"device": "cpu", "devices": devices}
+    (project / "params.yaml").write_text(json.dumps(settings))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(project)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    return subprocess.Popen([*command, "-m", "stages.train", "lite0"], cwd=project, env=environment, **pipes)
+
+
+def train(project, start: str) -> tuple[pd.DataFrame, str]:
+    """The history of a training that was started in one of the ways, and what it printed."""
+    training = started(project, start)
+    said, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, said[-3000:]
+    return pd.read_csv(project / "plots/training/lite0.csv"), said
+
+
+@pytest.fixture(scope="module")
+def alone(project):
+    return train(project, "one")[0]
+
+
+@pytest.mark.parametrize("start", ["fabric", "torchrun"])
+def test_two_processes_have_the_loss_curve_of_one(project, alone, start):
+    together, said = train(project, start)
+    assert list(together.phase) == list(alone.phase)
+    for column in ("train_loss", "val_loss", "val_macro_auc"):
+        assert together[column].to_list() == pytest.approx(alone[column].to_list(), abs=2e-4), column
+    assert together.train_loss.iloc[-1] < together.train_loss.iloc[0]
+    assert said.count("epoch 1 ") == 1
+    facts = json.loads((project / "models/lite0/recipe.json").read_text())
+    assert facts["device"].startswith("2 x CPU")
+    assert not list((project / ".scratch").glob("*"))
+
+
+def test_killed_and_started_again_they_go_on_from_the_last_epoch(project, alone):
+    training = started(project, "fabric")
+    assert any(line.startswith("epoch 1 ") for line in training.stdout)
+    os.killpg(training.pid, signal.SIGKILL)
+    training.communicate()
+    together, said = train(project, "fabric")
+    assert said.count("resumed after epoch") == 1
+    assert together.train_loss.to_list() == pytest.approx(alone.train_loss.to_list(), abs=2e-4)
+
+
+def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
+    recipe = tiny.recipe(batch_size=12, accumulate=2)
+    examples = SimpleNamespace(labels=torch.arange(50) % 7, images=lambda size: None)
+
+    def epoch(share: slice) -> list[list[torch.Tensor]]:
+        work = _Work(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)
+        return list(work.steps(1))
+
+    whole, shares = epoch(slice(0, None, 1)), [epoch(slice(rank, None, 3)) for rank in range(3)]
+    assert [len(step) for step in whole] == [2, 2]
+    for step, *parts in zip(whole, *shares, strict=True):
+        for batch, *dealt in zip(step, *parts, strict=True):
+            assert {len(part) for part in dealt} == {4}
+            assert sorted(torch.cat(dealt).tolist()) == sorted(batch.tolist())
+
+
+def test_a_batch_that_can_not_be_shared_is_refused(project):
+    settings = json.loads((project / "params.yaml").read_text())
+    settings["compute"] |= {"device": "cpu", "devices": 3}
+    (project / "params.yaml").write_text(json.dumps(settings))
+    result = run_stage(project, "train", "lite0")
+    assert result.returncode == 1
+    assert "error: recipe: batch_size: 16 is no multiple of 3 processes" in result.stderr
