@@ -1,1 +1,4 @@
-"""Measurements that are no stage of the pipeline; run each as `python -m benchmarks.NAME`."""
+"""Measurements that are no stage: one script a claim, each `python -m benchmarks.NAME` at the root.
+
+Speeds are ratios of two things that took turns in one run, since machines differ and a shared one is never quiet.
+"""

@@ -12,8 +12,9 @@ from dermaline.errors import DermalineError
 from dermaline.files import replacing, write_json, write_text
 
 SUMMARY = Path("results/summary.json")
+SPEED = Path("benchmarks/summary.json")
 README = Path("README.md")
-START, END = "<!-- results: made by `python -m dermaline readme` -->", "<!-- end of results -->"
+START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("per_class", "protocols", "slices", "models")
@@ -80,8 +81,8 @@ def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
     return found | {"intervals": {key: scores["intervals"][key] for key in HEADLINE}}
 
 
-def summary() -> list[dict[str, Any]]:
-    return json.loads(SUMMARY.read_text()) if SUMMARY.exists() else []
+def summary(path: Path = SUMMARY) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def machine(trained: dict[str, Any]) -> str:
@@ -106,11 +107,24 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def speed_table(rows: list[dict[str, Any]]) -> str:
+    """The benchmarks as a Markdown table: each ratio with its lowest and highest round."""
+    lines = ["| what is divided by what | ratio | wanted | command |", "|---|---|---|---|"]
+    for row in rows:
+        low, middle, high = (f"{row[key]:.3g}" for key in ("low", "ratio", "high"))
+        ratio = middle if low == high else f"{middle} ({low} to {high})"
+        lines.append(f"| {row['claim']} | {ratio} | {row['target']} | `{row['command'].removeprefix('python -m ')}` |")
+    return "\n".join(lines)
+
+
 def write_readme() -> None:
-    """Put the table of `results/summary.json` between its marks in the README."""
+    """Put the tables of `results/summary.json` and `benchmarks/summary.json` between their marks in the README."""
     text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise DermalineError(f"{README}: the marks of the results table are gone; put back '{START}' and '{END}'")
-    write_text(README, f"{before}{START}\n{table(summary())}\n{END}{after}")
+    for name, made in (("results", table(summary())), ("speed", speed_table(summary(SPEED)))):
+        start, end = START.format(name), END.format(name)
+        before, _, rest = text.partition(start)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise DermalineError(f"{README}: the marks of a table are gone; put back '{start}' and '{end}'")
+        text = f"{before}{start}\n{made}\n{end}{after}"
+    write_text(README, text)

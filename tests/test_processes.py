@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from stage import run_stage
 from torch import nn
 
-from dermaline.training.loop import _Work
+from dermaline.training.loop import Work
 
 PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU
     **{"backbone": "convnext_atto", "weights": "none", "size": [32, 48], "drop_path": 0, "dropout": 0, "flip": False},
@@ -94,7 +94,7 @@ def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
     examples = SimpleNamespace(labels=torch.arange(50) % 7, images=lambda size: None)
 
     def epoch(share: slice) -> list[list[torch.Tensor]]:
-        work = _Work(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)
+        work = Work(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)
         return list(work.steps(1))
 
     whole, shares = epoch(slice(0, None, 1)), [epoch(slice(rank, None, 3)) for rank in range(3)]

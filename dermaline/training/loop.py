@@ -110,16 +110,20 @@ class Training:
         return [sign * row[f"val_{self.recipe.select}"] for row in rows]
 
     def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
+        work = self.begin(phase)
+        if state and state["phase"] == phase.name:
+            work.optimizer.load_state_dict(state["optimizer"])
+        while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
+            said = self._run_epoch(work, done)
+            self._checkpoint(phase.name, work.optimizer)
+            self.fabric.print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
+
+    def begin(self, phase: Phase) -> "Work":
+        """Make ready for the epochs of a phase."""
         self._start_training(phase)
         model = self.fabric.setup_module(self.network)  # anew: which gradients there are to be shared has changed
         optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe, phase))
-        if state and state["phase"] == phase.name:
-            optimizer.load_state_dict(state["optimizer"])
-        work = _Work(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.share)
-        while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
-            said = self._run_epoch(work, done)
-            self._checkpoint(phase.name, optimizer)
-            self.fabric.print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
+        return Work(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.share)
 
     def _start_training(self, phase: Phase) -> None:
         self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
@@ -138,11 +142,11 @@ class Training:
         scores = self.scores(name)
         return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.recipe.patience
 
-    def _run_epoch(self, work: "_Work", number: int) -> str:
+    def _run_epoch(self, work: "Work", number: int) -> str:
         """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self._seed(epoch))
-        train_loss, images = self._train_epoch(work, number, epoch)
+        train_loss, images = self.train_epoch(work, number, epoch)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
@@ -154,8 +158,8 @@ class Training:
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
         return f"epoch {epoch} ({work.phase.name})  {scores}  {images / seconds:.0f} images/s"
 
-    def _train_epoch(self, work: "_Work", number: int, epoch: int) -> tuple[float, int]:
-        """The mean loss of the steps, and how many images went through."""
+    def train_epoch(self, work: "Work", number: int, epoch: int) -> tuple[float, int]:
+        """Train epoch `epoch`, which is number `number` of its phase: the mean loss, and how many images it took."""
         recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
         self._start_training(phase)
         generator = torch.Generator().manual_seed(self._seed(epoch))
@@ -180,7 +184,7 @@ class Training:
         images = sum(len(chosen) for batches in steps for chosen in batches) * self.fabric.world_size
         return self.fabric.all_reduce(total).item() / len(steps), images
 
-    def _loss(self, work: "_Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
+    def _loss(self, work: "Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
         recipe, device = work.recipe, self.fabric.device
         images = work.images[chosen.to(work.images.device)].to(device)
@@ -236,7 +240,7 @@ def _average(network: Network, decay: float) -> ModelEmaV3:
     return ModelEmaV3(network, decay=decay, use_warmup=True, warmup_power=1)
 
 
-class _Work:
+class Work:
     """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size.
 
     `share` is that of this process in every batch.

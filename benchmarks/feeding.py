@@ -1,0 +1,152 @@
+"""Our input path against what people do: `python -m benchmarks.feeding`, a quarter of an hour on two cores.
+
+One network, one batch size, one precision; what differs is where the batches come from:
+- ours: packed once by `prepare`, augmented as a batch;
+- a `DataLoader` over JPEG files of 600x450 with PIL and torchvision's transforms, workers as many as are fastest;
+- timm's own loader and transforms, with the same workers.
+The step that the others feed is ours too, except for timm's, which is what its training script does.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_loader, create_transform
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from benchmarks.measure import in_turns, keep, row, seconds
+from benchmarks.step import Step
+from dermaline import errors, params
+from dermaline.data.decode import decode
+from dermaline.data.pack import pack
+from dermaline.models.network import input_size
+from dermaline.sources import synthetic
+from dermaline.sources.archive import RawZip
+from dermaline.training.augment import augment
+
+RECIPE, IMAGES, PHOTOGRAPH, PACKED, EPOCHS, ROUNDS = "lite0", 640, (450, 600), (192, 256), 7, 5
+COMMAND = "python -m benchmarks.feeding"
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+class Photographs(Dataset):
+    """JPEG files, decoded and transformed one at a time."""
+
+    def __init__(self, paths: list[Path], transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.paths, self.transform = paths, transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert("RGB")), index % 7
+
+
+def main() -> None:
+    recipe = params.load(f"recipes.{RECIPE}")
+    size = input_size(recipe)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = photographs(Path(folder))
+        packed, once = prepared(Path(folder), [path.stem for path in paths])
+        step, usual = Step(recipe), Step(recipe, quick=False)
+
+        def run(taken: Step, batches: Callable[[], Batches]) -> None:
+            for pixels, target in batches():
+                taken(pixels, target)
+            taken.wait()
+
+        ours = partial(run, step, lambda: our_batches(packed, recipe, size))
+        loaders = {workers: loader(paths, size, recipe.batch_size, workers) for workers in (0, 1, 2, 4)}
+        speeds = {count: seconds(partial(run, step, lambda it=it: it)) for count, it in loaders.items() for _ in "ab"}
+        workers = min(speeds, key=speeds.get)
+        theirs = partial(run, step, lambda: loaders[workers])
+        timms = timm_loader(paths, size, recipe.batch_size, workers)
+        timm = partial(run, usual, lambda: timms)
+        found = in_turns([ours, theirs, timm], ROUNDS)
+    a_epoch = once / EPOCHS
+    dataloader, amortised, of_timm = (
+        found[:, 1] / found[:, 0],
+        found[:, 1] / (found[:, 0] + a_epoch),
+        found[:, 2] / found[:, 0],
+    )
+    kind = "GPU" if step.fabric.device.type == "cuda" else "CPU"
+    target = ">= 8" if kind == "GPU" else ">= 1.3"
+    told = {"workers": workers, "images_per_second": [round(IMAGES / value) for value in np.median(found, axis=0)]}
+    keep(
+        [
+            row(f"an epoch fed by a DataLoader over JPEG files / ours ({kind})", dataloader, target, COMMAND, **told),
+            row(f"the same, with our prepare shared out over {EPOCHS} epochs ({kind})", amortised, "", COMMAND),
+            row(f"an epoch of timm's loader and training step / ours ({kind})", of_timm, "", COMMAND),
+            row(
+                f"torchvision v2 transforms, image by image on tensors / our augmentation ({kind})",
+                *v2_turns(packed, recipe, size),
+            ),
+        ]
+    )
+
+
+def photographs(folder: Path) -> list[Path]:
+    """Generated JPEG files of the originals' size."""
+    data = params.load("data")
+    drawn = data.synthetic.model_copy(update={"images": IMAGES, "size": PHOTOGRAPH})
+    synthetic.fetch(data.model_copy(update={"synthetic": drawn}), folder / "raw")
+    with zipfile.ZipFile(folder / "raw/images.zip") as archive:
+        archive.extractall(folder / "jpeg")
+    return sorted((folder / "jpeg").rglob("*.jpg"))
+
+
+def prepared(folder: Path, ids: list[str]) -> tuple[torch.Tensor, float]:
+    """The packed images, uint8 [N, 3, H, W], and the seconds that packing took."""
+    target, source = folder / "images.npy", RawZip(folder / "raw/images.zip")
+    once = seconds(lambda: pack(source, ids, target, (*PACKED, 3), partial(decode, size=PACKED, max_megapixels=50)))
+    return torch.from_numpy(np.load(target)).permute(0, 3, 1, 2), once
+
+
+def our_batches(packed: torch.Tensor, recipe: params.Recipe, size: tuple[int, int]) -> Batches:
+    generator = torch.Generator().manual_seed(0)
+    for chosen in torch.randperm(len(packed)).split(recipe.batch_size):
+        yield augment(packed[chosen], size, recipe, generator), chosen % 7
+
+
+def transforms(size: tuple[int, int]) -> list[v2.Transform]:
+    """What tutorials do, resized first, with the ranges of our recipe."""
+    return [
+        v2.RandomHorizontalFlip(),
+        v2.RandomVerticalFlip(),
+        v2.RandomAffine(180, translate=(0.05, 0.05), scale=(0.83, 1.2), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.ColorJitter(brightness=0.15, contrast=0.15, saturation=0.15),
+    ]
+
+
+def loader(paths: list[Path], size: tuple[int, int], batch_size: int, workers: int) -> DataLoader:
+    whole = v2.Compose([v2.Resize(size), *transforms(size), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    ahead = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return DataLoader(Photographs(paths, whole), batch_size, shuffle=True, num_workers=workers, **ahead)
+
+
+def timm_loader(paths: list[Path], size: tuple[int, int], batch_size: int, workers: int) -> DataLoader:
+    transform = create_transform((3, *size), is_training=True, scale=(0.5, 1), vflip=0.5, color_jitter=0.15)
+    dataset = Photographs(paths, transform)
+    options = {"num_workers": workers, "persistent_workers": bool(workers), "use_prefetcher": False}
+    return create_loader(dataset, (3, *size), batch_size, is_training=True, **options)
+
+
+def v2_turns(packed: torch.Tensor, recipe: params.Recipe, size: tuple[int, int]) -> tuple[np.ndarray, str, str]:
+    """The same batch of uint8 tensors augmented by v2, which draws once a call, and by ours; numbers for a row."""
+    batch, generator = packed[: recipe.batch_size].contiguous(), torch.Generator().manual_seed(0)
+    each = v2.Compose([v2.Resize(size), *transforms(size), v2.ToDtype(torch.float32, scale=True)])
+    ours, theirs = partial(augment, batch, size, recipe, generator), lambda: torch.stack([each(one) for one in batch])
+    found = in_turns([ours, theirs], 11)
+    return found[:, 1] / found[:, 0], "", COMMAND
+
+
+if __name__ == "__main__":
+    errors.run(main)

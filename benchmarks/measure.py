@@ -1,0 +1,63 @@
+"""What the speed benchmarks share: taking turns, and the rows of `benchmarks/summary.json`."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermaline.files import write_json
+
+SUMMARY = Path("benchmarks/summary.json")
+Row = dict[str, Any]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def in_turns(actions: Sequence[Callable[[], object]], rounds: int, warm_up: int = 1) -> np.ndarray:
+    """Seconds [rounds, actions]: in every round each action once, so that a slow minute slows all of them."""
+    for _ in range(warm_up):
+        for action in actions:
+            action()
+    return np.array([[seconds(action) for action in actions] for _ in range(rounds)])
+
+
+def row(claim: str, ratios: Sequence[float], target: str, command: str, machine: str = "", **detail: object) -> Row:
+    """One claim: the median, lowest and highest of its ratios, and what else is worth knowing of it.
+
+    Args:
+        claim: what is divided by what; seconds, where a limit is stated in seconds.
+        ratios: one a round.
+        target: such as `>= 0.95`; empty where there is none.
+        command: that makes it.
+        machine: where it was measured; empty is the processor.
+        detail: kept in the row.
+    """
+    found = {"claim": claim, "ratio": float(np.median(ratios)), "low": float(min(ratios)), "high": float(max(ratios))}
+    return found | {"target": target, "machine": machine or processor(), "command": command, **detail}
+
+
+def processor() -> str:
+    """This machine without a GPU, in words."""
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {version('torch')}"
+
+
+def keep(rows: Sequence[Row]) -> None:
+    """Enter rows into the summary, in the place of older ones with the same claim, and print them."""
+    old = json.loads(SUMMARY.read_text(encoding="utf-8")) if SUMMARY.exists() else []
+    known = {kept["claim"]: kept for kept in old} | {new["claim"]: new for new in rows}
+    write_json(SUMMARY, list(known.values()))
+    for new in rows:
+        print(
+            f"{new['ratio']:8.3f} ({new['low']:.3f} to {new['high']:.3f}) {new['target']:8} {new['claim']}", flush=True
+        )

@@ -1,0 +1,99 @@
+"""What each option of a training step is worth on this machine: `python -m benchmarks.options [BACKBONE]`.
+
+Each row is the step without the option divided by the step with it, everything else as the pipeline has it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.measure import Row, in_turns, keep, row, seconds
+from benchmarks.step import Step
+from dermaline import errors, params
+from dermaline.compute import in_words
+from dermaline.params import Recipe
+
+SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2
+
+
+def main() -> None:
+    backbone = sys.argv[1] if sys.argv[1:] else "tf_efficientnet_lite0"
+    recipe = params.load("recipes.lite0").model_copy(update={"backbone": backbone, "size": SIZE})
+    frozen = recipe.model_copy(update={"phases": [recipe.phases[-1].model_copy(update={"backbone": 0})]})
+    ours = Step(recipe)
+    kind, machine = ours.fabric.device.type, ""
+    if kind == "cuda":
+        machine = in_words(ours.fabric)
+    batch = ours.batch(BATCH, SIZE)
+
+    def compare(option: str, without: Callable[[], None], within: Callable[[], None] | None = None) -> Row:
+        found = in_turns([without, within or partial(steps, ours, batch)], ROUNDS)
+        return named(option, found[:, 0] / found[:, 1])
+
+    def named(option: str, ratios: np.ndarray, **detail: object) -> Row:
+        claim = f"a step without / with {option} ({backbone}, {SIZE[0]}x{SIZE[1]}, {kind})"
+        return row(claim, ratios, "", f"python -m benchmarks.options {backbone}", machine, **detail)
+
+    def of(step: Step) -> Callable[[], None]:
+        return partial(steps, step, batch)
+
+    rows = [
+        compare("bf16 in place of fp32", of(Step(recipe.model_copy(update={"precision": "32-true"})))),
+        compare("channels_last", of(Step(recipe, channels_last=False))),
+        compare("the backbone frozen", of(ours), of(Step(frozen))),
+    ]
+    if kind == "cpu":
+        rows += [
+            compare("depthwise gradients in fp32", of(Step(recipe, quick=False))),
+            compare("all cores in place of one thread", partial(on_one_thread, of(ours))),
+            named(
+                "memory kept", np.divide(*np.transpose([[alone(backbone, kept) for kept in (0, 1)] for _ in range(3)]))
+            ),
+        ]
+    keep([*rows, compiled(recipe, ours, batch, named)])
+
+
+def steps(step: Step, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for _ in range(STEPS):
+        step(*batch)
+    step.wait()
+
+
+def alone(backbone: str, keep_memory: int) -> float:
+    """Seconds of `steps` in a process of its own: what malloc was told once can't be taken back."""
+    code = f"""if True:
+        import sys; sys.argv[1:] = ["{backbone}"]
+        from dermaline import compute, params
+        if not {keep_memory}: compute._keep_memory = lambda: None
+        from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, steps
+        recipe = params.load("recipes.lite0").model_copy(update={{"backbone": "{backbone}", "size": SIZE}})
+        step = Step(recipe)
+        print(np.median(in_turns([partial(steps, step, step.batch(BATCH, SIZE))], ROUNDS)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def on_one_thread(action: Callable[[], None]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    action()
+    torch.set_num_threads(threads)
+
+
+def compiled(recipe: Recipe, ours: Step, batch: tuple[torch.Tensor, torch.Tensor], named: Callable[..., Row]) -> Row:
+    """`torch.compile`, with the images after which its first steps are paid back (none, when it is no faster)."""
+    other = Step(recipe, compiled=True)
+    first = seconds(partial(steps, other, batch))
+    found = in_turns([partial(steps, ours, batch), partial(steps, other, batch)], ROUNDS)
+    saved = float((found[:, 0] - found[:, 1]).mean()) / (STEPS * BATCH)
+    even = round(first / saved) if saved > 0 else None
+    ratios = found[:, 0] / found[:, 1]
+    return named("torch.compile", ratios, first_steps_seconds=round(first, 1), paid_back_after_images=even)
+
+
+if __name__ == "__main__":
+    errors.run(main)
