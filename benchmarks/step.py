@@ -31,6 +31,9 @@ class Step:
         self.fabric, self.quick = fabric(device, recipe.precision), quick
         layout = torch.channels_last if channels_last else torch.contiguous_format
         network = Network(recipe, pretrained=False).to(self.fabric.device, memory_format=layout)
+        if not channels_last:  # the network itself lays its images out so
+            forward = network.body.forward_features
+            network.body.forward_features = lambda images: forward(images.contiguous())
         network.start_training(first_layer=phase.first_layer if phase.backbone else None)
         if compiled:
             network.compile(dynamic=False)

@@ -16,7 +16,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m dermaline", description="Dermaline's commands beside the pipeline.")
     commands = whole.add_subparsers(dest="command", required=True)
-    for add in (_predict, _score, _crossval, _campaign, _record, _readme):
+    for add in (_predict, _score, _crossval, _campaign, _record, _release, _readme):
         add(commands)
     return whole
 
@@ -93,6 +93,16 @@ def _record(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--data", required=True, help="what it was measured on, such as ham10000")
     command.add_argument("--made-by", required=True, metavar="COMMAND", help="the command that made it")
     command.add_argument("--seconds", required=True, type=float, help="how long that command took")
+    command.set_defaults(act=act)
+
+
+def _release(commands: argparse._SubParsersAction) -> None:
+    def act(options: argparse.Namespace) -> str:
+        from dermaline.release import release
+
+        return release()
+
+    command = commands.add_parser("release", help="put the last run's models under released/, in half precision")
     command.set_defaults(act=act)
 
 

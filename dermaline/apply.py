@@ -21,7 +21,10 @@ from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
 
 # Where models are looked for when none is named, in this order: a decision, and the folder with the models it is of.
-HOMES: tuple[tuple[Path, Path], ...] = ((Path("metrics/decision.json"), Path("models")),)
+HOMES: tuple[tuple[Path, Path], ...] = (
+    (Path("metrics/decision.json"), Path("models")),
+    (Path("released/decision.json"), Path("released")),
+)
 
 Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 

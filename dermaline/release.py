@@ -1,0 +1,42 @@
+"""A released model: the last run's models in half precision, with all that `predict` needs, in git."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dermaline import params
+from dermaline.errors import DermalineError
+from dermaline.files import replacing, write_json
+from dermaline.inference.decision import load
+
+RELEASED = Path("released")
+MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_sensitivity", "ece")
+
+
+def release() -> str:
+    """Write `released/`: the models of metrics/decision.json, that decision, and what the run measured on its test.
+
+    Weights are stored as float16, half the bytes; they are computed with as before.
+
+    Raises:
+        DermalineError: the last run's models are not there.
+    """
+    decision = load(Path("metrics/decision.json"))
+    tta = params.read().predict.tta
+    with replacing(RELEASED) as folder:
+        for name in decision.recipes:
+            (folder / name).mkdir(parents=True)
+            try:
+                weights = load_file(Path("models", name, "model.safetensors"))
+                facts = json.loads(Path("models", name, "recipe.json").read_text(encoding="utf-8"))
+                test = json.loads(Path("metrics/test.json").read_text(encoding="utf-8"))
+            except FileNotFoundError as problem:
+                raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
+            half = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
+            save_file(half, folder / name / "model.safetensors")
+            measured = {key: test[key] for key in MEASURED if key in test}
+            write_json(folder / name / "recipe.json", facts | {"tta": tta, "test_of_the_run": measured})
+        decision.save(folder / "decision.json")
+    return f"{RELEASED}: {', '.join(decision.recipes)}"

@@ -1,0 +1,63 @@
+"""The released model: half the bytes, the same labels, and found when nothing else is there."""
+
+import json
+import shutil
+
+import pytest
+import tiny
+import torch
+from closure import ROOT
+
+from dermaline.apply import choose
+from dermaline.compute import fabric
+from dermaline.inference.ensemble import plain
+from dermaline.inference.predict import probabilities
+from dermaline.models.network import Network
+from dermaline.models.store import load, save
+from dermaline.release import release
+
+CPU = fabric("cpu", "32-true")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A folder as a run leaves it, with one model of pretrained weights."""
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny.recipe()
+    torch.manual_seed(0)
+    network = Network(recipe, pretrained=True)
+    torch.nn.init.normal_(network.head[-1].weight)
+    save(tmp_path / "models/lite0", network.state_dict(), recipe, {"prepared_size": [48, 64], "device": "CPU"})
+    plain(["lite0"]).save(tmp_path / "metrics/decision.json")
+    (tmp_path / "metrics/test.json").write_text(json.dumps({"accuracy": 0.5, "temperature": 1.2}))
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
+    release()
+    whole, half = (path / "model.safetensors" for path in (run / "models/lite0", run / "released/lite0"))
+    assert half.stat().st_size < 0.52 * whole.stat().st_size
+    images = tiny.photographs(64, 3, (32, 48))
+    first, second = (probabilities(load(path.parent)[0], images, CPU) for path in (whole, half))
+    assert len(first.argmax(dim=1).unique()) > 2
+    assert torch.equal(first.argmax(dim=1), second.argmax(dim=1))
+    assert (first - second).abs().max() < 0.02
+    facts = json.loads((run / "released/lite0/recipe.json").read_text())
+    assert (facts["tta"], facts["prepared_size"], facts["test_of_the_run"]) == ("flips", [48, 64], {"accuracy": 0.5})
+
+
+def test_it_is_used_when_the_last_run_has_no_models(run):
+    release()
+    shutil.rmtree(run / "models")
+    assert [str(path) for path in choose([], None).folders] == ["released/lite0"]
+
+
+def test_the_shipped_release_is_whole_and_small(monkeypatch):
+    monkeypatch.chdir(ROOT / "released")
+    decision = json.loads((ROOT / "released/decision.json").read_text())
+    for name in decision["weights"]:
+        network, recipe = load(ROOT / "released" / name)
+        assert (ROOT / "released" / name / "model.safetensors").stat().st_size < 12e6
+        found = probabilities(network, torch.zeros(1, 3, *recipe.size, dtype=torch.uint8), CPU)
+        assert found.sum().item() == pytest.approx(1, abs=1e-5)
