@@ -104,7 +104,7 @@ def test_a_new_recipe_is_one_training(repository):
 
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
-    repository.edit("    size: [168, 224]", "    size: [160, 224]")
+    repository.edit("    size: [192, 256]", "    size: [160, 224]")
     assert repository.repro() == []
 
 

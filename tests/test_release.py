@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
     recipe = tiny.recipe()
     torch.manual_seed(0)
     network = Network(recipe, pretrained=True)
-    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.normal_(network.head[-1].weight, std=0.1)
     save(tmp_path / "models/lite0", network.state_dict(), recipe, {"prepared_size": [48, 64], "device": "CPU"})
     plain(["lite0"]).save(tmp_path / "metrics/decision.json")
     (tmp_path / "metrics/test.json").write_text(json.dumps({"accuracy": 0.5, "temperature": 1.2}))

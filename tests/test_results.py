@@ -11,11 +11,23 @@ from dermaline import results
 def test_the_readme_table_is_made_from_the_summary(monkeypatch, tmp_path):
     text = (ROOT / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results/summary.json").write_text((ROOT / "results/summary.json").read_text())
+    for folder in ("results", "benchmarks"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "summary.json").write_text((ROOT / folder / "summary.json").read_text())
     (tmp_path / "README.md").write_text(text)
     results.write_readme()
     assert (tmp_path / "README.md").read_text() == text
+
+
+def test_every_speed_has_a_script_a_range_and_is_there_once():
+    rows = json.loads((ROOT / "benchmarks/summary.json").read_text())
+    for row in rows:
+        assert row["low"] <= row["ratio"] <= row["high"], row["claim"]
+        assert {"target", "machine"} <= row.keys()
+        script = row["command"].split()[2].replace(".", "/")
+        assert (ROOT / f"{script}.py").exists(), row["command"]
+    claims = [row["claim"] for row in rows]
+    assert len(set(claims)) == len(claims) > 10
 
 
 def test_every_row_of_the_summary_has_its_metrics_beside_it():
