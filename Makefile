@@ -15,8 +15,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt tests/requirements.txt
 	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/requirements.txt
 	touch $@

@@ -31,7 +31,13 @@ def _predict(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("predict", help="apply trained models to images, folders or zips of images")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
     command.add_argument(
-        "--model", nargs="+", action="extend", default=[], type=Path, metavar="FOLDER", help="default: the last run's"
+        "--model",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="default: the last run's, or the released one",
     )
     command.add_argument("--decision", type=Path, metavar="FILE", help="default: the last run's; none for --model")
     command.add_argument("--output", type=Path, default=Path("predictions.csv"), metavar="FILE.csv")

@@ -20,11 +20,9 @@ from dermaline.files import replacing
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
 
-# Where models are looked for when none is named, in this order: a decision, and the folder with the models it is of.
-HOMES: tuple[tuple[Path, Path], ...] = (
-    (Path("metrics/decision.json"), Path("models")),
-    (Path("released/decision.json"), Path("released")),
-)
+Home = tuple[Path, Path]  # a decision, and the folder with the models it is of
+LAST_RUN: Home = (Path("metrics/decision.json"), Path("models"))
+RELEASED: Home = (Path("released/decision.json"), Path("released"))
 
 Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 
@@ -54,7 +52,7 @@ def predict(
 
     Args:
         paths: image files, folders and zips, see `photographs.find`.
-        models: model folders; none are those of `HOMES`.
+        models: model folders; none: see `choose`.
         decision: what `evaluate` wrote; without one, named models are averaged plainly.
         output: the CSV file to write, whole or not at all.
         form: a key of `FORMS`.
@@ -68,7 +66,8 @@ def predict(
     Raises:
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
-    options, chosen, found = params.read(), choose(models, decision), photographs.find(paths)
+    options, found = params.read(), photographs.find(paths)
+    chosen = choose(models, decision, generated=options.data.source == "synthetic")
     known = read_metadata(metadata, [one.image_id for one in found])
     preparation = Preparation(options.prepare.size, options.predict.tta)
     members = [load_member(folder, device, preparation, tta) for folder in chosen.folders]
@@ -90,8 +89,11 @@ def predict(
     return f"{len(found)} images -> {output}; {chosen.said}; tta {tried}; on {in_words(members[0].device)}"
 
 
-def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
+def choose(models: Sequence[Path], decision: Path | None, *, generated: bool) -> Chosen:
     """The models and the decision that the options mean.
+
+    When no model is named it is the last run's, or else the released one; the other way round when the last run's data
+    are `generated`, whose models know nothing of real skin.
 
     Raises:
         DermalineError: there are none, or they do not belong together.
@@ -106,7 +108,8 @@ def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
         return Chosen([folders[name] for name in fitted.recipes], fitted, f"decided by {decision}")
     missing = []
-    for file, home in [(decision or file, home) for file, home in HOMES]:
+    homes = (RELEASED, LAST_RUN) if generated else (LAST_RUN, RELEASED)
+    for file, home in [(decision or file, home) for file, home in homes]:
         if decision is None and not file.exists():
             missing.append(file)
             continue

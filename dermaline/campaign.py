@@ -17,8 +17,6 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from pydantic import Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from dermaline import params
 from dermaline.data.batches import PREPARED, SPLIT
@@ -97,9 +95,8 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
         raise DermalineError(f"{path}: {failures[0]}{f', and {len(failures) - 1} more' if failures[1:] else ''}")
     if campaign.rows[0].name in done:
         write_table(campaign, done, Path("results", data, f"{path.stem}.csv"))
-    return f"{path}: {len(done)} of {len(models)} rows are done" + (
-        "" if len(done) == len(models) else "; call it again"
-    )
+    left = "" if len(done) == len(models) else "; call it again"
+    return f"{path}: {len(done)} of {len(models)} rows are done{left}"
 
 
 def read(path: Path) -> Campaign:
@@ -108,14 +105,7 @@ def read(path: Path) -> Campaign:
     Raises:
         DermalineError: it is missing, or the first of its faults.
     """
-    try:
-        campaign = Campaign.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise DermalineError(f"{path}: not found; give one of campaigns/") from None
-    except (YAMLError, ValidationError) as problem:
-        said = problem.errors()[0] if isinstance(problem, ValidationError) else {"loc": (), "msg": problem}
-        where = ".".join(str(part) for part in said["loc"])
-        raise DermalineError(f"{path}: {where}: {' '.join(str(said['msg']).split())}") from None
+    campaign = params.read_as(Campaign, path, "give one of campaigns/")
     if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
     return campaign

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -282,10 +282,22 @@ def load(key: str, path: Path = Path("params.yaml")) -> Any:
 
 def read(path: Path = Path("params.yaml")) -> Params:
     """Read and check the whole file; raises as `load` does."""
+    return read_as(Params, path, "run at the project's root")
+
+
+Of = TypeVar("Of", bound=Section)
+
+
+def read_as(kind: type[Of], path: Path, advice: str) -> Of:
+    """Read and check a YAML file.
+
+    Raises:
+        DermalineError: it is missing (with `advice`), no YAML, or no `kind`: the first of its faults.
+    """
     try:
-        return Params.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        return kind.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise DermalineError(f"{path}: not found; run at the project's root") from None
+        raise DermalineError(f"{path}: not found; {advice}") from None
     except YAMLError as problem:
         raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
     except ValidationError as problem:

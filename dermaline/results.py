@@ -52,8 +52,8 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     row |= {"seeds": [model["recipe"]["seed"] for model in trained], "machine": machine(trained[0])}
     row |= {"seconds": round(seconds), "command": command, "commit": git("rev-parse", "HEAD")}
     write_json(folder / "made.json", row)
-    rows = [old for old in summary() if (old["name"], old["data"]) != (name, data)]
-    write_json(SUMMARY, [*rows, row])
+    rows = {(old["name"], old["data"]): old for old in summary()} | {(name, data): row}  # an older one gives its place
+    write_json(SUMMARY, list(rows.values()))
     return folder
 
 

@@ -15,7 +15,6 @@ from dermaline.evaluation.metrics import HEADLINE, PER_CLASS
 from dermaline.files import write_json
 
 SUSPECTED = "melanoma_suspected"
-POINT = "melanoma_operating_point"
 REPLICATES = (10, 100_000)
 
 
@@ -43,7 +42,7 @@ def score(predictions: Path, truth: Path, output: Path, replicates: int) -> str:
     found: dict[str, Any] = {"predictions": predictions.as_posix(), "truth": truth.as_posix(), "interval_by": unit}
     found["image_level"] = summary.scores(table, options)
     if SUSPECTED in table:
-        found[POINT] = summary.operating_point(table, table[SUSPECTED].to_numpy(bool), options)
+        found[summary.OPERATING_POINT] = summary.operating_point(table, table[SUSPECTED].to_numpy(bool), options)
     write_json(output, found)
     return f"{in_words(found)}\n\n{note(table, unit, replicates)}; details: {output}"
 
@@ -114,8 +113,8 @@ def in_words(found: dict[str, Any]) -> str:
     """The headline with its intervals, and a row for each class."""
     scores = found["image_level"]
     lines = [_line(name, scores) for name in HEADLINE if name in scores]
-    if POINT in found:
-        lines += [_line(name, found[POINT], " at threshold") for name in found[POINT] if name != "intervals"]
+    point = found.get(summary.OPERATING_POINT, {})
+    lines += [_line(name, point, " at threshold") for name in point if name != "intervals"]
     head = f"{'':22}{'support':>9}" + "".join(f"{name.replace('average_precision', 'AP'):>13}" for name in PER_CLASS)
     lines += ["", head]
     for name, values in scores["per_class"].items():

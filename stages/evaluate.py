@@ -19,7 +19,6 @@ from dermaline.inference.decision import Decision
 
 ENSEMBLE = "ensemble"
 LESION_HEADLINE = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
-POINT = "melanoma_operating_point"
 INDEX = ("data/prepared/index.csv", "data/split.csv")
 PLOTS = Path("plots")
 
@@ -53,7 +52,7 @@ def describe(model: Decided, options: params.Evaluate) -> dict[str, Any]:
         "image_level": summary.scores(model.test, options),
         "lesion_averaged": summary.scores(model.lesions, options),
         "val": summary.headline(model.val, options),
-        **({POINT: summary.operating_point(model.test, suspected, options)} if fitted else {}),
+        **({summary.OPERATING_POINT: summary.operating_point(model.test, suspected, options)} if fitted else {}),
     }
 
 
@@ -64,7 +63,7 @@ def flat(details: dict[str, Any], decision: Decision) -> dict[str, float]:
     headline = {name: images[name] for name in HEADLINE if name in images}
     found = {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
     found |= {"temperature": decision.temperature, "tau": decision.tau}
-    point = details.get(POINT)
+    point = details.get(summary.OPERATING_POINT)
     if point:
         found["melanoma_threshold"] = decision.melanoma_threshold
         found |= {f"{name}_at_threshold": value for name, value in point.items() if name != "intervals"}

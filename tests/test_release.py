@@ -10,6 +10,7 @@ from closure import ROOT
 
 from dermaline.apply import choose
 from dermaline.compute import fabric
+from dermaline.errors import DermalineError
 from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
@@ -47,10 +48,16 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
     assert (facts["tta"], facts["prepared_size"], facts["test_of_the_run"]) == ("flips", [48, 64], {"accuracy": 0.5})
 
 
-def test_it_is_used_when_the_last_run_has_no_models(run):
+def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_data(run):
     release()
-    shutil.rmtree(run / "models")
-    assert [str(path) for path in choose([], None).folders] == ["released/lite0"]
+    ours, last = ["released/lite0"], ["models/lite0"]
+    for generated, there, expected in ((True, True, ours), (False, True, last), (False, False, ours)):
+        if not there:
+            shutil.rmtree(run / "models")
+        assert [str(path) for path in choose([], None, generated=generated).folders] == expected
+    shutil.rmtree(run / "released")
+    with pytest.raises(DermalineError, match="not there; run dvc repro, or name a model with --model"):
+        choose([], None, generated=True)
 
 
 def test_the_shipped_release_is_whole_and_small(monkeypatch):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from dermaline.errors import DermalineError
 from dermaline.models import resnet_v1
 from dermaline.models.network import Network
+from dermaline.models.store import save
 
 # The package's names and timm's, by the kind of block; the first stage's block has no expansion.
 PARTS = {
@@ -77,6 +78,16 @@ def test_a_file_is_loaded_without_its_classifier(tmp_path, monkeypatch):
     body = Network(tiny.recipe(backbone="convnext_atto", weights="own.safetensors"), pretrained=True).body.state_dict()
     assert weights.keys() - body.keys() == {"head.fc.weight", "head.fc.bias"}
     assert all(torch.equal(value, weights[name]) for name, value in body.items())
+
+
+def test_a_model_of_ours_can_be_gone_on_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    first = Network(tiny.recipe(), pretrained=True)
+    save(tmp_path / "first", first.state_dict(), tiny.recipe(), {})
+    recipe = tiny.recipe(weights="first/model.safetensors", metadata="film")  # with another head
+    second = Network(recipe, pretrained=True).body.state_dict()
+    assert second.keys() == first.body.state_dict().keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.body.state_dict().items())
 
 
 @pytest.mark.parametrize("spoil", ["another", "a key less", "a key more"])

@@ -22,7 +22,7 @@ from dermaline.blocks import blocks
 TEXTURE = (80, 60)  # width, height at which texture is compared
 LAYOUT = (16, 12)  # width, height at which candidates are sought
 CANDIDATES = 20  # images most like each one by layout
-COMPARED = 2**26  # pairs of layouts at a time: 256 MiB
+COMPARED = 2**25  # pairs of layouts that a thread has at a time: 128 MiB, twice
 
 
 def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
             return pd.DataFrame({"a": a, "b": b, "similarity": shifted.max(axis=(1, 2))})
 
         list(pool.map(enter, blocks(len(images), 128)))
-        candidates = _candidates(layout)
+        candidates = _candidates(layout, pool)
         pairs = pd.concat(pool.map(compared, blocks(len(candidates), 1024)))
     pairs = pairs[pairs.similarity >= similarity]
     return pairs.sort_values(["similarity", "a", "b"], ascending=[False, True, True], ignore_index=True)
@@ -85,17 +85,19 @@ def _texture_spectra(small: np.ndarray) -> np.ndarray:
     return fft.rfft2(_unit((fine * window).reshape(len(fine), -1)).reshape(fine.shape).astype(np.float32))
 
 
-def _candidates(layout: np.ndarray) -> np.ndarray:
+def _candidates(layout: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
     """The pairs [M, 2], a < b, in which one is among the `CANDIDATES` images most like the other."""
     count = min(CANDIDATES, len(layout) - 1)
-    found = []
-    for part in blocks(len(layout), max(1, COMPARED // len(layout))):
-        alike = layout[part] @ layout.T
-        rows = np.arange(len(alike))
-        alike[rows, rows + part.start] = -np.inf
-        nearest = np.argpartition(-alike, count - 1, axis=1)[:, :count]
-        found.append(np.stack([np.repeat(rows + part.start, count), nearest.ravel()], axis=1))
-    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+
+    def nearest(part: slice) -> np.ndarray:
+        unlike = -layout[part] @ layout.T
+        rows = np.arange(len(unlike))
+        unlike[rows, rows + part.start] = np.inf
+        found = np.argpartition(unlike, count - 1, axis=1)[:, :count]
+        return np.stack([np.repeat(rows + part.start, count), found.ravel()], axis=1)
+
+    found = pool.map(nearest, blocks(len(layout), max(1, COMPARED // len(layout))))
+    return np.unique(np.sort(np.concatenate(list(found)), axis=1), axis=0)
 
 
 def groups(lesion_ids: pd.Series, pairs: pd.DataFrame) -> pd.Series:

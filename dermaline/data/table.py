@@ -7,10 +7,11 @@ import pandas as pd
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.params import nearest
+from dermaline.sources.archive import SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
 
-OPTIONAL: tuple[str, ...] = ("dataset",)  # where a photograph is from: a slice to score, never an input
+OPTIONAL: tuple[str, ...] = (SOURCE,)  # a slice to score, never an input
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -16,6 +16,8 @@ from dermaline.evaluation.metrics import HEADLINE, OF_DECISIONS, PER_CLASS, Metr
 from dermaline.evaluation.ranking import Bools, Floats
 from dermaline.params import Evaluate
 
+OPERATING_POINT = "melanoma_operating_point"  # the key under which `operating_point` is kept
+
 
 def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
     """Point estimates of the headline metrics, without those that have no value."""

@@ -16,6 +16,7 @@ from dermaline.files import project_root
 from dermaline.models import resnet_v1
 
 Weights = dict[str, torch.Tensor]
+OWN = "body."  # what the backbone's tensors are called in a saved `Network`
 
 
 def _efficientnet_lite(number: int) -> Callable[[nn.Module], Weights]:
@@ -52,8 +53,8 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str, options: dict[
     """Fill a timm model that has no classifier with pretrained weights.
 
     Args:
-        weights: `bundled` (of a package: no hub), `imagenet` (timm's hub), `none`, or a `.safetensors` file with
-            timm's names, whose classifier is left out.
+        weights: `bundled` (of a package: no hub), `imagenet` (timm's hub), `none`, or a `.safetensors` file: one of
+            our own models, or one with timm's names; either way without its classifier.
         options: what timm built `body` with; its hub fits the weights to them (position embeddings to the input size).
 
     Raises:
@@ -99,6 +100,8 @@ def _from_file(path: Path, body: nn.Module) -> Weights:
         found = load_file(path)
     except (OSError, SafetensorError) as problem:
         raise DermalineError(f"recipe: weights: {path}: {problem}; give bundled, imagenet, none or a file") from None
+    if own := {key.removeprefix(OWN): value for key, value in found.items() if key.startswith(OWN)}:
+        return own
     classifier = body.pretrained_cfg["classifier"]
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     return {key: value for key, value in found.items() if not key.startswith(tuple(f"{name}." for name in names))}

@@ -1,0 +1,114 @@
+"""What a trained model gains without training it again: `python -m benchmarks.ideas MODEL [MODEL ...] --data ham10000`.
+
+Other views, input sizes and colours, another calibration and decision, several models together: each against the first
+model as `predict` applies it, on validation images, by paired intervals over lesions. What a decision fits, it fits on
+one half of the lesions and is judged on the other. Reads models/, data/prepared and data/split.csv; writes
+results/DATA/ideas.csv.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from dermaline import errors, files, params
+from dermaline.classes import CLASSES
+from dermaline.compute import fabric, in_words
+from dermaline.data import metadata
+from dermaline.data.batches import load_images, read_split
+from dermaline.evaluation.compare import models_table
+from dermaline.files import DIGITS
+from dermaline.inference import views
+from dermaline.inference.decided import decide
+from dermaline.inference.predict import View, probabilities
+from dermaline.models.colour import shades_of_gray
+from dermaline.models.network import input_size
+from dermaline.models.store import load
+
+SCALES = (7 / 8, 8 / 7, 5 / 4)
+SHOWN = ("balanced_accuracy", "macro_auc", "accuracy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a trained model gains without training it again.")
+    parser.add_argument("models", nargs="+", help="names of models/; the first is the reference")
+    parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
+    chosen = parser.parse_args()
+    rows, options = read_split("val"), params.load("evaluate")
+    train_images = read_split("train")["dx"].value_counts().to_dict()
+    seen = {name: Seen(name, rows) for name in chosen.models}
+
+    def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
+        return halves(rows, members, train_images, options.model_copy(update=changes))
+
+    first, *others = seen.values()
+    plain = first.found()
+    bigger = first.found(scale=SCALES[1])
+    table = {f"{chosen.models[0]}, four flips": judged([plain])}
+    table |= {f"views: {tta}": judged([first.found(tta)]) for tta in ("none", "d4", "crops")}
+    table |= {f"input x {scale:.3g}": judged([first.found(scale=scale)]) for scale in SCALES}
+    table |= {f"two sizes, x 1 and x {SCALES[1]:.3g}": judged([(plain + bigger) / 2])}
+    table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}
+    table |= {"no calibration": judged([plain], calibration="none")}
+    table |= {"decided for balanced accuracy": judged([plain], decision="balanced")}
+    if others:
+        every = [plain, *(other.found() for other in others)]
+        table |= {name: judged([found]) for name, found in zip(chosen.models[1:], every[1:], strict=True)}
+        table |= {"ensemble": judged(every), "ensemble, weights fitted": judged(every, ensemble="fitted")}
+        table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
+        large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]
+        table |= {"ensemble, two sizes": judged(large)}
+    found = models_table(table, options).assign(machine=first.machine)
+    path = Path("results", chosen.data, "ideas.csv")
+    files.write_text(path, found.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+    shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
+    print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
+
+
+class Seen:
+    """A trained model, and what it sees in the images of some rows."""
+
+    def __init__(self, name: str, rows: pd.DataFrame) -> None:
+        self.network, recipe = load(Path("models", name))
+        self.device, self.rows, self.size = fabric("auto", recipe.precision), rows, input_size(recipe)
+        self.network.to(self.device.device)
+        self.machine = in_words(self.device)
+
+    def found(self, tta: str = "flips", scale: float = 1, colours: View = lambda images: images) -> np.ndarray:
+        """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
+        size = (round(self.size[0] * scale), round(self.size[1] * scale))
+        images = load_images(self.rows, size, self.device.device)
+
+        def changed(view: View) -> View:
+            def see(pixels: Tensor) -> Tensor:
+                return colours(view(pixels))
+
+            return see
+
+        seen = [changed(view) for view in views.of(tta, self.network, size)]
+        known = metadata.encode(self.rows)
+        return probabilities(self.network, images, self.device, metadata=known, views=seen).double().numpy()
+
+
+def halves(
+    rows: pd.DataFrame, members: Sequence[np.ndarray], train_images: dict[str, int], options: params.Evaluate
+) -> pd.DataFrame:
+    """Decided predictions of every row: fitted on the lesions of one half, applied to those of the other."""
+    groups = pd.Series(sorted(rows["group"].unique()))
+    mine = rows["group"].isin(groups.sample(frac=0.5, random_state=options.seed))
+    parts = []
+    for fitted_on in (mine, ~mine):
+        split = np.where(fitted_on, "val", "test")
+        numbered = {
+            str(number): rows.assign(split=split, **dict(zip(CLASSES, member.T, strict=True)))
+            for number, member in enumerate(members)
+        }
+        parts.append(decide(numbered, train_images, options).test)
+    return pd.concat(parts)
+
+
+if __name__ == "__main__":
+    errors.run(main)
