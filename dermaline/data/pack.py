@@ -30,21 +30,21 @@ def pack(
         image_id -> reason, for the images that could not be read; their rows are zero.
     """
     np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(ids), *shape)).flush()
-    chunks = [(start, ids[start : start + CHUNK]) for start in range(0, len(ids), CHUNK)]
-    work = partial(_pack_chunk, source, target, decoder)
+    chunks = [(part.start, ids[part], source.only(ids[part])) for part in blocks(len(ids), CHUNK)]
+    work = partial(_pack_chunk, target, decoder)
     bad: dict[str, str] = {}
     progress = tqdm(total=len(ids), unit="image", desc=target.name, disable=None)
     with processes() as pool, progress:
-        for (_, chunk), problems in zip(chunks, pool.map(work, chunks), strict=True):
+        for (_, chunk, _), problems in zip(chunks, pool.map(work, chunks), strict=True):
             bad.update(problems)
             progress.update(len(chunk))
     return bad
 
 
 def _pack_chunk(
-    source: RawZip, target: Path, decoder: Callable[[bytes], np.ndarray], chunk: tuple[int, list[str]]
+    target: Path, decoder: Callable[[bytes], np.ndarray], chunk: tuple[int, list[str], RawZip]
 ) -> dict[str, str]:
-    start, ids = chunk
+    start, ids, source = chunk
     rows = np.load(target, mmap_mode="r+")
     bad = {}
     for row, image_id in enumerate(ids, start):

@@ -6,6 +6,7 @@ A few large files rather than ten thousand small ones: DVC hashes, links and che
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -75,6 +76,12 @@ class RawZip:
         except zipfile.BadZipFile as problem:
             raise DermalineError(f"{path}: not a whole zip ({problem}); run the download stage again") from None
         self.names: dict[str, str] = {Path(name).stem: name for name in names}
+
+    def only(self, image_ids: list[str]) -> "RawZip":
+        """The same file with no names but these: what a process is sent does not grow with the data."""
+        part = copy(self)
+        part.names = {image_id: self.names[image_id] for image_id in image_ids if image_id in self.names}
+        return part
 
     def read(self, image_id: str) -> bytes:
         """The bytes of one image's file; raises `zipfile.BadZipFile` when they are damaged."""
