@@ -2,4 +2,12 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny batches: a second thread only waits for the first
+
+LONG = ("test_pipeline.py",)  # minutes of real DVC: begun first, so that no core waits for it at the end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
