@@ -6,13 +6,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dermaline import params
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
+from dermaline.evaluation.compare import REFERENCE
 from dermaline.files import replacing, write_json, write_text
 
 SUMMARY = Path("results/summary.json")
 SPEED = Path("benchmarks/summary.json")
+IDEAS = Path("results/ham10000/ideas.csv")
 README = Path("README.md")
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
@@ -117,10 +121,24 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def ideas_table(rows: pd.DataFrame) -> str:
+    """What `benchmarks.ideas` wrote as a Markdown table: the first row's scores, and how the others differ from it."""
+    lines = ["| on validation images | balanced accuracy | macro AUC | accuracy |", "|---|---|---|---|"]
+    for row in rows.to_dict("records"):
+        cells = [row["model"]]
+        for key in ("balanced_accuracy", "macro_auc", "accuracy"):
+            value, low, high = (row[f"{key}_difference{end}"] for end in ("", "_low", "_high"))
+            first = row[f"{key}_verdict"] == REFERENCE
+            cells.append(f"{row[key]:.3f}" if first else f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def write_readme() -> None:
-    """Put the tables of `results/summary.json` and `benchmarks/summary.json` between their marks in the README."""
+    """Put the tables of `results/` and `benchmarks/summary.json` between their marks in the README."""
     text = README.read_text(encoding="utf-8")
-    for name, made in (("results", table(summary())), ("speed", speed_table(summary(SPEED)))):
+    made_of = {"results": table(summary()), "ideas": ideas_table(pd.read_csv(IDEAS))}
+    for name, made in (made_of | {"speed": speed_table(summary(SPEED))}).items():
         start, end = START.format(name), END.format(name)
         before, _, rest = text.partition(start)
         _, mark, after = rest.partition(end)

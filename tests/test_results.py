@@ -8,12 +8,12 @@ from ruamel.yaml import YAML
 from dermaline import results
 
 
-def test_the_readme_table_is_made_from_the_summary(monkeypatch, tmp_path):
+def test_the_readmes_tables_are_made_from_the_files(monkeypatch, tmp_path):
     text = (ROOT / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
-    for folder in ("results", "benchmarks"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "summary.json").write_text((ROOT / folder / "summary.json").read_text())
+    for name in ("results/summary.json", "results/ham10000/ideas.csv", "benchmarks/summary.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
     (tmp_path / "README.md").write_text(text)
     results.write_readme()
     assert (tmp_path / "README.md").read_text() == text
