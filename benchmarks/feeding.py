@@ -20,14 +20,13 @@ from timm.data import create_loader, create_transform
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.measure import in_turns, keep, row, seconds
+from benchmarks.measure import draw, in_turns, keep, row, seconds
 from benchmarks.step import Step
 from dermaline import errors, params
 from dermaline.compute import in_words
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.models.network import input_size
-from dermaline.sources import synthetic
 from dermaline.sources.archive import RawZip
 from dermaline.training.augment import augment
 
@@ -97,9 +96,7 @@ def report(found: np.ndarray, once: float, by_v2: np.ndarray, step: Step, worker
 
 def photographs(folder: Path) -> list[Path]:
     """Generated JPEG files of the originals' size, in pixels and (by a camera's noise) in bytes: some 270 kB each."""
-    data = params.load("data")
-    drawn = data.synthetic.model_copy(update={"images": IMAGES, "size": PHOTOGRAPH})
-    synthetic.fetch(data.model_copy(update={"synthetic": drawn}), folder / "raw")
+    draw(folder / "raw", IMAGES, PHOTOGRAPH)
     (folder / "jpeg").mkdir()
     random = np.random.default_rng(0)
     with zipfile.ZipFile(folder / "raw/images.zip") as plain, zipfile.ZipFile(folder / ARCHIVE, "w") as noisy:

@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: taking turns, and the rows of `benchmarks/summary.json`."""
+"""What the speed benchmarks share: taking turns, generated data, and the rows of `benchmarks/summary.json`."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dermaline import params
 from dermaline.files import write_json
+from dermaline.sources import synthetic
 
 SUMMARY = Path("benchmarks/summary.json")
 Row = dict[str, Any]
@@ -50,6 +52,13 @@ def row(claim: str, ratios: Sequence[float], target: str, command: str, machine:
 def processor() -> str:
     """This machine without a GPU, in words."""
     return f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {version('torch')}"
+
+
+def draw(folder: Path, images: int, size: tuple[int, int]) -> None:
+    """Generate the raw folder `folder`, as `params.yaml` says but for the number and the height and width of images."""
+    data = params.load("data")
+    drawn = data.synthetic.model_copy(update={"images": images, "size": size})
+    synthetic.fetch(data.model_copy(update={"synthetic": drawn}), folder)
 
 
 def keep(rows: Sequence[Row]) -> None:

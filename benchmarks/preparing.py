@@ -19,11 +19,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
-from benchmarks.measure import in_turns, keep, row
-from dermaline import errors, params
+from benchmarks.measure import draw, in_turns, keep, row
+from dermaline import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
-from dermaline.sources import synthetic
 from dermaline.sources.archive import RawZip
 
 PHOTOGRAPHS, SIZE, PACKED, ROUNDS = 1000, (450, 600), (192, 256), 5
@@ -43,17 +42,11 @@ def main() -> None:
     keep(rows)
 
 
-def draw(folder: Path, images: int, size: tuple[int, int]) -> None:
-    data = params.load("data")
-    drawn = data.synthetic.model_copy(update={"images": images, "size": size})
-    synthetic.fetch(data.model_copy(update={"synthetic": drawn}), folder / "data/raw")
-
-
 def against_pil() -> dict:
     """Packing on all cores / PIL in one process, in images a second."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder, PHOTOGRAPHS, SIZE)
+        draw(folder / "data/raw", PHOTOGRAPHS, SIZE)
         archive = folder / "data/raw/images.zip"
         source = RawZip(archive)
         ids = sorted(source.names)
@@ -79,7 +72,7 @@ def stage(images: int) -> tuple[float, float]:
     """Seconds of the prepare stage on generated images, and the most megabytes it had in use."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        draw(folder, images, SMALL)
+        draw(folder / "data/raw", images, SMALL)
         settings = YAML(typ="safe").load(Path("params.yaml"))
         settings["prepare"]["size"] = list(SMALL)
         (folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
