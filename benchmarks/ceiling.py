@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
 from dermaline import errors, params
-from dermaline.compute import in_words
 
 BACKBONES, SIZE, ROUNDS = ("resnet50_v1", "tf_efficientnet_lite0"), (224, 224), 5
 BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
@@ -44,8 +43,7 @@ def main() -> None:
         speed = {"images_per_second": round(BATCH[kind] / float(np.median(found[:, 0])))}
         speed |= {"tera_flop_per_second": float(np.median(reached)) / 1e12, "ceiling": float(np.median(ceiling)) / 1e12}
         claim = f"FLOP/s of training {backbone} at 224x224 / of a bf16 matrix product ({kind})"
-        machine = in_words(step.fabric) if kind == "cuda" else ""
-        rows.append(row(claim, reached / ceiling, "", "python -m benchmarks.ceiling", machine, **speed))
+        rows.append(row(claim, reached / ceiling, "", "python -m benchmarks.ceiling", step.fabric, **speed))
     keep(rows)
 
 

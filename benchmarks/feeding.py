@@ -23,7 +23,6 @@ from torchvision.transforms import v2
 from benchmarks.measure import draw, in_turns, keep, row, seconds
 from benchmarks.step import Step
 from dermaline import errors, params
-from dermaline.compute import in_words
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.models.network import input_size
@@ -83,7 +82,6 @@ def report(found: np.ndarray, once: float, by_v2: np.ndarray, step: Step, worker
     """The rows, from seconds an epoch [rounds, (ours, DataLoader, timm)] and the seconds of `prepare`."""
     ours, theirs, timm = found.T
     kind = "GPU" if step.fabric.device.type == "cuda" else "CPU"
-    machine = in_words(step.fabric) if kind == "GPU" else ""
     told = {"workers": workers, "images_per_second": [round(IMAGES / value) for value in np.median(found, axis=0)]}
     rows = [
         ("an epoch fed by a DataLoader over JPEG files / ours", theirs / ours, WANTED[kind], told),
@@ -91,7 +89,9 @@ def report(found: np.ndarray, once: float, by_v2: np.ndarray, step: Step, worker
         ("an epoch of timm's loader and training step / ours", timm / ours, "", {}),
         ("torchvision v2 transforms, image by image on tensors / our augmentation", by_v2, "", {}),
     ]
-    keep([row(f"{claim} ({kind})", ratios, wanted, COMMAND, machine, **more) for claim, ratios, wanted, more in rows])
+    keep(
+        [row(f"{claim} ({kind})", ratios, wanted, COMMAND, step.fabric, **more) for claim, ratios, wanted, more in rows]
+    )
 
 
 def photographs(folder: Path) -> list[Path]:

@@ -53,11 +53,13 @@ def main() -> None:
     table |= {f"two sizes, x 1 and x {SCALES[1]:.3g}": judged([(plain + bigger) / 2])}
     table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}
     table |= {"no calibration": judged([plain], calibration="none")}
+    table |= {"calibrated with the prior": judged([plain], calibration="prior")}
     table |= {"decided for balanced accuracy": judged([plain], decision="balanced")}
     if others:
         every = [plain, *(other.found() for other in others)]
         table |= {name: judged([found]) for name, found in zip(chosen.models[1:], every[1:], strict=True)}
         table |= {"ensemble": judged(every), "ensemble, weights fitted": judged(every, ensemble="fitted")}
+        table |= {"ensemble, with the prior": judged(every, calibration="prior")}
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
         large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]
         table |= {"ensemble, two sizes": judged(large)}

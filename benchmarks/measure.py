@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning_fabric import Fabric
 
 from dermaline import params
+from dermaline.compute import in_words
 from dermaline.files import write_json
 from dermaline.sources import synthetic
 
@@ -34,7 +36,9 @@ def in_turns(actions: Sequence[Callable[[], object]], rounds: int, warm_up: int 
     return np.array([[seconds(action) for action in actions] for _ in range(rounds)])
 
 
-def row(claim: str, ratios: Sequence[float], target: str, command: str, machine: str = "", **detail: object) -> Row:
+def row(
+    claim: str, ratios: Sequence[float], target: str, command: str, on: Fabric | None = None, **detail: object
+) -> Row:
     """One claim: the median, lowest and highest of its ratios, and what else is worth knowing of it.
 
     Args:
@@ -42,15 +46,17 @@ def row(claim: str, ratios: Sequence[float], target: str, command: str, machine:
         ratios: one a round.
         target: such as `>= 0.95`; empty where there is none.
         command: that makes it.
-        machine: where it was measured; empty is the processor.
+        on: where it was measured; None is the processor.
         detail: kept in the row.
     """
     found = {"claim": claim, "ratio": float(np.median(ratios)), "low": float(min(ratios)), "high": float(max(ratios))}
-    return found | {"target": target, "machine": machine or processor(), "command": command, **detail}
+    return found | {"target": target, "machine": machine(on), "command": command, **detail}
 
 
-def processor() -> str:
-    """This machine without a GPU, in words."""
+def machine(on: Fabric | None) -> str:
+    """The GPU, or this machine without one, in words."""
+    if on is not None and on.device.type == "cuda":
+        return in_words(on)
     return f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {version('torch')}"
 
 

@@ -14,7 +14,6 @@ import torch
 from benchmarks.measure import Row, in_turns, keep, row, seconds
 from benchmarks.step import Step
 from dermaline import errors, params
-from dermaline.compute import in_words
 from dermaline.params import Recipe
 
 SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2
@@ -25,9 +24,7 @@ def main() -> None:
     recipe = params.load("recipes.lite0").model_copy(update={"backbone": backbone, "size": SIZE})
     frozen = recipe.model_copy(update={"phases": [recipe.phases[-1].model_copy(update={"backbone": 0})]})
     ours = Step(recipe)
-    kind, machine = ours.fabric.device.type, ""
-    if kind == "cuda":
-        machine = in_words(ours.fabric)
+    kind = ours.fabric.device.type
     batch = ours.batch(BATCH, SIZE)
 
     def compare(option: str, without: Callable[[], None], within: Callable[[], None] | None = None) -> Row:
@@ -36,7 +33,7 @@ def main() -> None:
 
     def named(option: str, ratios: np.ndarray, **detail: object) -> Row:
         claim = f"a step without / with {option} ({backbone}, {SIZE[0]}x{SIZE[1]}, {kind})"
-        return row(claim, ratios, "", f"python -m benchmarks.options {backbone}", machine, **detail)
+        return row(claim, ratios, "", f"python -m benchmarks.options {backbone}", ours.fabric, **detail)
 
     def of(step: Step) -> Callable[[], None]:
         return partial(steps, step, batch)

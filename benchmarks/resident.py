@@ -12,7 +12,7 @@ import torch
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
 from dermaline import errors, params
-from dermaline.compute import fabric, in_words
+from dermaline.compute import fabric
 from dermaline.models.network import input_size
 from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch
@@ -51,7 +51,7 @@ def main() -> None:
                 [theirs / ours for ours, theirs in found],
                 target_ratio,
                 f"python -m benchmarks.resident {name}",
-                in_words(device) if kind == "GPU" else "",
+                device,
                 images_per_second=round(steps * recipe.batch_size / min(found[:, 0])),
                 rest_in_shares_of_the_epoch=rest(training, work, min(found[:, 0]) / steps),
             )

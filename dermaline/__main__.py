@@ -114,11 +114,11 @@ def _release(commands: argparse._SubParsersAction) -> None:
 
 def _readme(commands: argparse._SubParsersAction) -> None:
     def act(options: argparse.Namespace) -> None:
-        from dermaline.results import write_readme
+        from dermaline.readme import write_readme
 
         write_readme()
 
-    command = commands.add_parser("readme", help="write the README's results table from results/summary.json")
+    command = commands.add_parser("readme", help="write the README's tables from the files that were measured")
     command.set_defaults(act=act)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dermaline import forms, params
+from dermaline import forms, params, release
 from dermaline.classes import CLASSES
 from dermaline.compute import in_words
 from dermaline.data import photographs
@@ -22,7 +22,7 @@ from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_me
 
 Home = tuple[Path, Path]  # a decision, and the folder with the models it is of
 LAST_RUN: Home = (Path("metrics/decision.json"), Path("models"))
-RELEASED: Home = (Path("released/decision.json"), Path("released"))
+RELEASED: Home = (release.RELEASED / "decision.json", release.RELEASED)
 
 Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 

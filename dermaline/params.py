@@ -215,7 +215,7 @@ class Predict(Section):
 
 
 class Evaluate(Section):
-    calibration: Literal["none", "temperature"]
+    calibration: Literal["none", "temperature", "prior"]
     ensemble: Literal["mean", "fitted"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Share

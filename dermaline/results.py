@@ -1,4 +1,4 @@
-"""Measured results: taken from the metrics files into `results/`, and from there into the README."""
+"""Measured results: taken from the metrics files into `results/`, with a row in its summary."""
 
 import json
 import shutil
@@ -6,19 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dermaline import params
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
-from dermaline.evaluation.compare import REFERENCE
-from dermaline.files import replacing, write_json, write_text
+from dermaline.files import replacing, write_json
 
 SUMMARY = Path("results/summary.json")
-SPEED = Path("benchmarks/summary.json")
-IDEAS = Path("results/ham10000/ideas.csv")
-README = Path("README.md")
-START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("per_class", "protocols", "slices", "models")
@@ -96,53 +89,3 @@ def machine(trained: dict[str, Any]) -> str:
 
 def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The summary as a Markdown table: each headline number with its 95 % interval."""
-    lines = ["| model | data | test images | accuracy | balanced accuracy | macro F1 | macro AUC | made on |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    for row in rows:
-        cells = [row["name"], row["data"], f"{row['n_test']:,}"]
-        for key in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc"):
-            low, high = row["intervals"][key]["low"], row["intervals"][key]["high"]
-            cells.append(f"{row[key]:.3f} ({low:.3f} to {high:.3f})")
-        lines.append("| " + " | ".join([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"]) + " |")
-    return "\n".join(lines)
-
-
-def speed_table(rows: list[dict[str, Any]]) -> str:
-    """The benchmarks as a Markdown table: each ratio with its lowest and highest round."""
-    lines = ["| what is divided by what | ratio | wanted | command |", "|---|---|---|---|"]
-    for row in rows:
-        low, middle, high = (f"{row[key]:.3g}" for key in ("low", "ratio", "high"))
-        ratio = middle if low == high else f"{middle} ({low} to {high})"
-        lines.append(f"| {row['claim']} | {ratio} | {row['target']} | `{row['command'].removeprefix('python -m ')}` |")
-    return "\n".join(lines)
-
-
-def ideas_table(rows: pd.DataFrame) -> str:
-    """What `benchmarks.ideas` wrote as a Markdown table: the first row's scores, and how the others differ from it."""
-    lines = ["| on validation images | balanced accuracy | macro AUC | accuracy |", "|---|---|---|---|"]
-    for row in rows.to_dict("records"):
-        cells = [row["model"]]
-        for key in ("balanced_accuracy", "macro_auc", "accuracy"):
-            value, low, high = (row[f"{key}_difference{end}"] for end in ("", "_low", "_high"))
-            first = row[f"{key}_verdict"] == REFERENCE
-            cells.append(f"{row[key]:.3f}" if first else f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def write_readme() -> None:
-    """Put the tables of `results/` and `benchmarks/summary.json` between their marks in the README."""
-    text = README.read_text(encoding="utf-8")
-    made_of = {"results": table(summary()), "ideas": ideas_table(pd.read_csv(IDEAS))}
-    for name, made in (made_of | {"speed": speed_table(summary(SPEED))}).items():
-        start, end = START.format(name), END.format(name)
-        before, _, rest = text.partition(start)
-        _, mark, after = rest.partition(end)
-        if not mark:
-            raise DermalineError(f"{README}: the marks of a table are gone; put back '{start}' and '{end}'")
-        text = f"{before}{start}\n{made}\n{end}{after}"
-    write_text(README, text)

@@ -67,6 +67,17 @@ def test_no_temperature_of_a_fine_grid_is_better():
     assert found == pytest.approx(grid[np.argmin(losses)], rel=0.01)
 
 
+@pytest.mark.parametrize("taken", [0, 0.3, 1])
+def test_the_power_gives_back_what_balancing_took_from_the_prior(taken):
+    logits, truth = drawn(20_000)
+    raw = softmax(2 * (logits - taken * np.log(PRIOR)), axis=1)
+    temperature, power = calibration.fit_temperature_and_power(truth, raw, PRIOR)
+    assert temperature == pytest.approx(2, rel=0.05)
+    assert power == pytest.approx(taken, abs=0.05)
+    found = calibration.rebalanced(calibration.tempered(raw, temperature), PRIOR, power)
+    assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
+
+
 def test_weights_are_the_best_of_all_mixtures():
     logits, truth = drawn(400)
     random = np.random.default_rng(1)
@@ -156,6 +167,7 @@ def test_each_fit_helps_what_it_is_fitted_for():
     assert calibrated[0] < plain[0]
     assert outcome(calibration="temperature", ensemble="fitted")[0] < calibrated[0] + 1e-9
     assert outcome(calibration="temperature", decision="balanced")[1] > calibrated[1]
+    assert outcome(calibration="prior")[0] < calibrated[0]
 
 
 def test_the_fitted_threshold_reaches_the_sensitivity_on_its_own_images():
@@ -179,7 +191,7 @@ def test_without_melanomas_or_training_images_of_a_class_there_is_still_a_decisi
 
 def test_what_is_saved_decides_to_the_last_bit_as_what_was_fitted(tmp_path):
     truth, raw = members()
-    asked = options(calibration="temperature", ensemble="fitted", decision="balanced")
+    asked = options(calibration="prior", ensemble="fitted", decision="balanced")
     fitted = decision.fit(["b", "a"], truth, raw, TRAINED, asked)
     fitted.save(tmp_path / "decision.json")
     loaded = decision.load(tmp_path / "decision.json")

@@ -36,6 +36,7 @@ DECISION = Decision(
     weights={"second": 0.7, "first": 0.3},
     temperature=0.9,
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
+    power=0.4,
     tau=0.6,
     melanoma_threshold=0.14,
     val_images=300,

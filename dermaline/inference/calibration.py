@@ -1,18 +1,18 @@
-"""Probabilities that mean what they say: one temperature for a model, one weight for each model of a mixture.
+"""Probabilities that mean what they say: a temperature, a power of the prior, a weight for each model of a mixture.
 
-Both minimise the negative log-likelihood of labelled images (nats, as `evaluation.metrics.nll` counts it), which must
+All minimise the negative log-likelihood of labelled images (nats, as `evaluation.metrics.nll` counts it), which must
 not be the ones that are scored afterwards. Probabilities are float [N, C], rows sum to 1; truth is integer [N].
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from dermaline.evaluation.metrics import LEAST_PROBABILITY, nll
 from dermaline.evaluation.ranking import Floats, Ints
 
-LARGEST_TEMPERATURE = 20.0
+LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
 _ROUNDS, _CLOSE = 10_000, 1e-9
 
 
@@ -34,6 +34,31 @@ def fit_temperature(truth: Ints, probabilities: Floats) -> float:
         options={"xatol": 1e-6},
     )
     return float(np.exp(found.x))
+
+
+def rebalanced(probabilities: Floats, prior: Floats, power: float) -> Floats:
+    """`probabilities * prior^power`, each row summing to 1 again: a positive power gives frequent classes their due.
+
+    A network that was trained with class weights n^-a, or a sampler to that effect, believes in classes as frequent as
+    n^(1-a); a power of a undoes that (Saerens et al. 2002).
+    """
+    weighted = probabilities * prior**power
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
+def fit_temperature_and_power(truth: Ints, probabilities: Floats, prior: Floats) -> tuple[float, float]:
+    """The temperature and the power, from 0 to `LARGEST_POWER`, that together have the least negative log-likelihood.
+
+    It is a logistic regression on the logarithms of `probabilities` and `prior`, so there is one minimum.
+    """
+    most = np.log(LARGEST_TEMPERATURE)
+
+    def loss(found: Floats) -> float:
+        return float(nll(truth, rebalanced(tempered(probabilities, np.exp(found[0])), prior, found[1])))
+
+    start, bounds = [np.log(fit_temperature(truth, probabilities)), 0.0], [(-most, most), (0, LARGEST_POWER)]
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x
+    return float(np.exp(found[0])), float(found[1])
 
 
 def mixture(members: Sequence[Floats], weights: Sequence[float]) -> Floats:

@@ -11,7 +11,14 @@ from dermaline.errors import DermalineError
 from dermaline.evaluation.metrics import balanced_accuracy
 from dermaline.evaluation.ranking import Bools, Floats, Ints
 from dermaline.files import DIGITS, write_text
-from dermaline.inference.calibration import fit_temperature, fit_weights, mixture, tempered
+from dermaline.inference.calibration import (
+    fit_temperature,
+    fit_temperature_and_power,
+    fit_weights,
+    mixture,
+    rebalanced,
+    tempered,
+)
 from dermaline.params import Evaluate, NotNegative, Positive, Section, Share
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
@@ -23,13 +30,15 @@ class Decision(Section):
     """All that lies between the probabilities of some recipes and a diagnosis.
 
     The recipes' probabilities are tempered, mixed by `weights`, and the mixture is tempered again: a mean of calibrated
-    models is not sure enough (Rahaman & Thiery 2021). The diagnosis is the largest of `p / prior^tau`.
+    models is not sure enough (Rahaman & Thiery 2021). Times `prior^power` they are the probabilities p, and the
+    diagnosis is the largest of `p / prior^tau`.
     """
 
     temperatures: dict[str, Positive]  # of each recipe, in the order in which `apply` takes them
     weights: dict[str, NotNegative]
     temperature: Positive  # of the mixture, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
+    power: NotNegative  # of the prior, which balanced training took from the probabilities; 0: none
     tau: NotNegative  # 0: the most probable class
     melanoma_threshold: Share | None  # suspect a melanoma from this probability on; None: there was none to fit it on
     val_images: int  # on which all but the prior was fitted
@@ -46,7 +55,8 @@ class Decision(Section):
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
         """
         parts = [tempered(*pair) for pair in zip(members, self.temperatures.values(), strict=True)]
-        probabilities = tempered(mixture(parts, list(self.weights.values())), self.temperature)
+        mixed = tempered(mixture(parts, list(self.weights.values())), self.temperature)
+        probabilities = rebalanced(mixed, np.array(list(self.prior.values())), self.power)
         return probabilities, self.diagnose(probabilities)
 
     def diagnose(self, probabilities: Floats) -> Ints:
@@ -95,15 +105,16 @@ def fit(
     """
     temperatures, weights = _fit_mixture(truth, members, options)
     mixed = mixture([tempered(*pair) for pair in zip(members, temperatures, strict=True)], weights)
-    temperature = _kept(fit_temperature(truth, mixed)) if options.calibration == "temperature" else 1.0
-    probabilities = tempered(mixed, temperature)
     counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
     prior = counts / counts.sum()
+    temperature, power = _fit_calibration(truth, mixed, prior, options)
+    probabilities = rebalanced(tempered(mixed, temperature), prior, power)
     return Decision(
         temperatures=dict(zip(recipes, temperatures, strict=True)),
         weights=dict(zip(recipes, weights, strict=True)),
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
+        power=power,
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
         val_images=len(truth),
@@ -116,11 +127,21 @@ def _fit_mixture(truth: Ints, members: Sequence[Floats], options: Evaluate) -> t
     count = len(members)
     if count == 1:
         return [1.0], [1.0]
-    calibrated = options.calibration == "temperature"
+    calibrated = options.calibration != "none"
     temperatures = [_kept(fit_temperature(truth, member)) if calibrated else 1.0 for member in members]
     parts = [tempered(*pair) for pair in zip(members, temperatures, strict=True)]
     weights = fit_weights(truth, parts) if options.ensemble == "fitted" else np.full(count, 1 / count)
     return temperatures, [_kept(weight) for weight in weights]
+
+
+def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, float]:
+    """The temperature of the mixture, and the power of the prior."""
+    if options.calibration == "none":
+        return 1.0, 0.0
+    if options.calibration == "temperature":
+        return _kept(fit_temperature(truth, mixed)), 0.0
+    temperature, power = fit_temperature_and_power(truth, mixed, prior)
+    return _kept(temperature), _kept(power)
 
 
 def adjusted(probabilities: Floats, prior: Floats, tau: float) -> Floats:

@@ -106,6 +106,7 @@ def plain(names: Sequence[str]) -> Decision:
         weights=dict.fromkeys(names, 1.0),
         temperature=1.0,
         prior=dict.fromkeys(CLASSES, 1 / len(CLASSES)),
+        power=0.0,
         tau=0.0,
         melanoma_threshold=None,
         val_images=0,

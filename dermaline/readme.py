@@ -1,0 +1,101 @@
+"""The README's tables, made from the files that were measured."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermaline import campaign
+from dermaline.errors import DermalineError
+from dermaline.evaluation.compare import REFERENCE
+from dermaline.files import write_text
+from dermaline.results import summary
+
+README = Path("README.md")
+START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
+DATA = Path("results/ham10000")
+COLUMNS = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro F1": "macro_f1",
+    "macro AUC": "macro_auc",
+}
+MISSING = ["not yet measured", *[""] * (len(COLUMNS) - 1)]
+
+
+def write_readme() -> None:
+    """Put each table between its marks in the README.
+
+    Raises:
+        DermalineError: marks are missing.
+    """
+    text = README.read_text(encoding="utf-8")
+    made_of = {
+        "results": results_table(summary()),
+        "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
+        "heads": campaign_table("heads"),
+        "small": campaign_table("small"),
+        "speed": speed_table(summary(Path("benchmarks/summary.json"))),
+    }
+    for name, made in made_of.items():
+        start, end = START.format(name), END.format(name)
+        before, _, rest = text.partition(start)
+        _, mark, after = rest.partition(end)
+        if not mark:
+            raise DermalineError(f"{README}: the marks of a table are gone; put back '{start}' and '{end}'")
+        text = f"{before}{start}\n{made}\n{end}{after}"
+    write_text(README, text)
+
+
+def results_table(rows: list[dict[str, Any]]) -> str:
+    """The summary as a Markdown table: each headline number with its 95 % interval."""
+    lines = []
+    for row in rows:
+        cells = [row["name"], row["data"], f"{row['n_test']:,}"]
+        for key in COLUMNS.values():
+            low, high = row["intervals"][key]["low"], row["intervals"][key]["high"]
+            cells.append(f"{row[key]:.3f} ({low:.3f} to {high:.3f})")
+        lines.append([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"])
+    return _markdown(["model", "data", "test images", *COLUMNS, "made on"], lines)
+
+
+def speed_table(rows: list[dict[str, Any]]) -> str:
+    """The benchmarks as a Markdown table: each ratio with its lowest and highest round."""
+    lines = []
+    for row in rows:
+        low, middle, high = (f"{row[key]:.3g}" for key in ("low", "ratio", "high"))
+        ratio = middle if low == high else f"{middle} ({low} to {high})"
+        lines.append([row["claim"], ratio, row["target"], f"`{row['command'].removeprefix('python -m ')}`"])
+    return _markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
+
+
+def ideas_table(rows: pd.DataFrame) -> str:
+    """What `benchmarks.ideas` wrote, as a Markdown table."""
+    return _markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
+
+
+def campaign_table(name: str) -> str:
+    """What a campaign wrote, as a Markdown table: with its claims, if it has any, and the rows that are still to do."""
+    given, path = campaign.read(Path("campaigns", f"{name}.yaml")), DATA / f"{name}.csv"
+    measured = {row["model"]: _scores(row) for _, row in pd.read_csv(path).iterrows()} if path.exists() else {}
+    lines = [[row.name, row.claim, *measured.get(row.name, MISSING)] for row in given.rows]
+    heads = [f"on {'test' if given.split == 'test' else 'validation'} images", "claimed", *COLUMNS]
+    if not any(row.claim for row in given.rows):
+        heads, lines = [heads[0], *heads[2:]], [[line[0], *line[2:]] for line in lines]
+    return _markdown(heads, lines)
+
+
+def _scores(row: pd.Series) -> list[str]:
+    """The cells of a row of `compare.models_table`: scores of the first row, and how the others differ from it."""
+    cells = []
+    for key in COLUMNS.values():
+        value, low, high = (row[f"{key}_difference{end}"] for end in ("", "_low", "_high"))
+        first = row[f"{key}_verdict"] == REFERENCE
+        cells.append(f"{row[key]:.3f}" if first else f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
+    return cells
+
+
+def _markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
