@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dermaline import errors, files, params
+from dermaline import errors, files, params, results
 from dermaline.classes import CLASSES
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
@@ -22,7 +22,7 @@ from dermaline.data.batches import load_images, read_split
 from dermaline.evaluation.compare import models_table
 from dermaline.files import DIGITS
 from dermaline.inference import views
-from dermaline.inference.decided import decide
+from dermaline.inference.decided import cross_fitted
 from dermaline.inference.predict import View, probabilities
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.network import input_size
@@ -37,12 +37,15 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="names of models/; the first is the reference")
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     chosen = parser.parse_args()
+    results.check_data(chosen.data)
     rows, options = read_split("val"), params.load("evaluate")
     train_images = read_split("train")["dx"].value_counts().to_dict()
     seen = {name: Seen(name, rows) for name in chosen.models}
 
     def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
-        return halves(rows, members, train_images, options.model_copy(update=changes))
+        shares = [dict(zip(CLASSES, member.T, strict=True)) for member in members]
+        tables = {str(number): rows.assign(split="val", **of) for number, of in enumerate(shares)}
+        return cross_fitted(tables, train_images, options.model_copy(update=changes))
 
     first, *others = seen.values()
     plain = first.found()
@@ -93,23 +96,6 @@ class Seen:
         seen = [changed(view) for view in views.of(tta, self.network, size)]
         known = metadata.encode(self.rows)
         return probabilities(self.network, images, self.device, metadata=known, views=seen).double().numpy()
-
-
-def halves(
-    rows: pd.DataFrame, members: Sequence[np.ndarray], train_images: dict[str, int], options: params.Evaluate
-) -> pd.DataFrame:
-    """Decided predictions of every row: fitted on the lesions of one half, applied to those of the other."""
-    groups = pd.Series(sorted(rows["group"].unique()))
-    mine = rows["group"].isin(groups.sample(frac=0.5, random_state=options.seed))
-    parts = []
-    for fitted_on in (mine, ~mine):
-        split = np.where(fitted_on, "val", "test")
-        numbered = {
-            str(number): rows.assign(split=split, **dict(zip(CLASSES, member.T, strict=True)))
-            for number, member in enumerate(members)
-        }
-        parts.append(decide(numbered, train_images, options).test)
-    return pd.concat(parts)
 
 
 if __name__ == "__main__":

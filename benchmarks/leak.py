@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tqdm import tqdm
 
-from dermaline import errors, files, params
+from dermaline import errors, files, params, results
 from dermaline.blocks import blocks
 from dermaline.compute import fabric, in_words
 from dermaline.data.batches import PREPARED, load_images
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How much a split by image flatters.")
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     data = parser.parse_args().data
+    results.check_data(data)
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     recipe, device = params.load(f"recipes.{RECIPE}"), fabric("auto", "auto")
     known = features(index, recipe, device)

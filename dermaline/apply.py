@@ -19,6 +19,7 @@ from dermaline.errors import DermalineError
 from dermaline.files import replacing
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
+from dermaline.models.store import facts
 
 Home = tuple[Path, Path]  # a decision, and the folder with the models it is of
 LAST_RUN: Home = (Path("metrics/decision.json"), Path("models"))
@@ -67,7 +68,7 @@ def predict(
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
     options, found = params.read(), photographs.find(paths)
-    chosen = choose(models, decision, generated=options.data.source == "synthetic")
+    chosen = choose(models, decision)
     known = read_metadata(metadata, [one.image_id for one in found])
     preparation = Preparation(options.prepare.size, options.predict.tta)
     members = [load_member(folder, device, preparation, tta) for folder in chosen.folders]
@@ -89,11 +90,11 @@ def predict(
     return f"{len(found)} images -> {output}; {chosen.said}; tta {tried}; on {in_words(members[0].device)}"
 
 
-def choose(models: Sequence[Path], decision: Path | None, *, generated: bool) -> Chosen:
+def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
     """The models and the decision that the options mean.
 
-    When no model is named it is the last run's, or else the released one; the other way round when the last run's data
-    are `generated`, whose models know nothing of real skin.
+    When no model is named it is the last run's, or else the released one; a last run's that was trained on generated
+    images knows nothing of real skin, and comes last.
 
     Raises:
         DermalineError: there are none, or they do not belong together.
@@ -107,18 +108,22 @@ def choose(models: Sequence[Path], decision: Path | None, *, generated: bool) ->
             wanted = ", ".join(fitted.recipes)
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
         return Chosen([folders[name] for name in fitted.recipes], fitted, f"decided by {decision}")
-    missing = []
-    homes = (RELEASED, LAST_RUN) if generated else (LAST_RUN, RELEASED)
-    for file, home in [(decision or file, home) for file, home in homes]:
+    missing, toys = [], []
+    for file, home in [(decision or file, home) for file, home in (LAST_RUN, RELEASED)]:
         if decision is None and not file.exists():
             missing.append(file)
             continue
         fitted = load(file)
         folders = [home / name for name in fitted.recipes]
         absent = [folder for folder in folders if not (folder / "recipe.json").exists()]
-        if not absent:
-            return Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {file}")
         missing += absent
+        if not absent:
+            found = Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {file}")
+            if not any(facts(folder).get("generated") for folder in folders):
+                return found
+            toys.append(found)
+    if toys:
+        return toys[0]
     raise DermalineError(f"{', '.join(map(str, missing))}: not there; run dvc repro, or name a model with --model")
 
 

@@ -4,6 +4,7 @@ The rows stand in a file of `campaigns/`. It calls the stage scripts as DVC does
 also runs where DVC is not: on a borrowed GPU, in parts.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -19,14 +20,14 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from dermaline import params
-from dermaline.data.batches import PREPARED, SPLIT
+from dermaline.data.batches import PREPARED, SPLIT, packed_size
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import models_table
 from dermaline.files import DIGITS, scratch, write_json, write_text
-from dermaline.inference.decided import decide
+from dermaline.inference.decided import cross_fitted, decide
 from dermaline.params import Params, Section, Seed
-from dermaline.results import machine
+from dermaline.results import check_data, machine
 
 
 class Row(Section):
@@ -55,11 +56,12 @@ class Model(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where it is trained, named by all parameters that decide its weights.
+        """Where it is trained, named by the images and by all parameters that decide its weights.
 
         The name does not know the code: after a change of that, remove `.scratch/campaign`.
         """
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
+        decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
         decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
         digest = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8)
         return scratch("campaign", f"{self.recipe}-{digest.hexdigest()}")
@@ -81,9 +83,12 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
         minutes: after these nothing is started, and what runs is stopped; the next call goes on from its last epoch.
 
     Raises:
-        DermalineError: the campaign can't be read, or a stage failed (the others are finished first).
+        DermalineError: the campaign can't be read, other images are packed, or a stage failed (after the others).
     """
     campaign, deadline = read(path), time.monotonic() + 60 * minutes
+    check_data(data)
+    if params.read().prepare.size != tuple(packed_size()):
+        raise DermalineError(f"{PREPARED}: packed at another size than prepare.size; run dvc repro, or set it back")
     models = {row.name: [members(campaign, row, seed) for seed in campaign.seeds] for row in campaign.rows}
     trainings: dict[Path, list[Model]] = {}
     for model in (one for seeds in models.values() for ensemble in seeds for one in ensemble):
@@ -119,7 +124,7 @@ def members(campaign: Campaign, row: Row, seed: int) -> list[Model]:
         changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": seed}
         for key, value in changes.items():
             holder, last = _find(changed, key.replace("RECIPE", recipe))
-            holder[last] = value
+            holder[last] = copy.deepcopy(value)  # a later key may change a part of it
         try:
             found.append(Model(recipe, Params.model_validate(changed)))
         except ValidationError as problem:
@@ -200,12 +205,16 @@ def made_on(model: Model) -> str:
 
 
 def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataFrame:
-    """The decided predictions of one row and seed, for the images that the campaign scores."""
+    """The decided predictions of one row and seed, for the images that the campaign scores.
+
+    Those of val are decided by what was fitted on the other half of them.
+    """
     first = ensemble[0]
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str}).merge(pd.read_csv(first.folder / SPLIT))
     train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
     aligned = tables.aligned([tables.read_predictions(model.predictions) for model in ensemble])
     options = first.settings.evaluate
-    decided = decide(dict(zip([model.recipe for model in ensemble], aligned, strict=True)), train_images, options)
-    table = decided.test if campaign.split == "test" else decided.val
+    members = dict(zip([model.recipe for model in ensemble], aligned, strict=True))
+    on_test = campaign.split == "test"
+    table = decide(members, train_images, options).test if on_test else cross_fitted(members, train_images, options)
     return table.assign(image_id=table["image_id"] + f" of seed {seed}")

@@ -66,7 +66,7 @@ def _computes_in_bf16(device: str) -> bool:
 def _keep_memory() -> None:
     """Let glibc keep what is freed: by default it returns each large tensor, and asks for it again in the next step.
 
-    Clearing those pages anew costs a fifth of a training step (`benchmarks/cpu.py`). Elsewhere nothing is changed.
+    Clearing those pages anew costs a fifth of a training step (`benchmarks/options.py`). Elsewhere nothing is changed.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)

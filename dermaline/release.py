@@ -34,6 +34,8 @@ def release() -> str:
                 test = json.loads(Path("metrics/test.json").read_text(encoding="utf-8"))
             except FileNotFoundError as problem:
                 raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
+            if facts.get("generated"):
+                raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
             half = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
             save_file(half, folder / name / "model.safetensors")
             measured = {key: test[key] for key in MEASURED if key in test}

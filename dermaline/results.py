@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dermaline import params
+from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, write_json
+from dermaline.sources.archive import GENERATED
 
 SUMMARY = Path("results/summary.json")
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
@@ -28,12 +30,13 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         seconds: how long that took.
 
     Raises:
-        DermalineError: the pipeline has not been run, or `data` is not what it ran on.
+        DermalineError: the pipeline has not been run, `data` is not what it ran on, or the code is not committed.
     """
+    check_data(data)
+    changed = git("status", "--porcelain", "--", "dermaline", "stages", "dvc.yaml")
+    if changed:
+        raise DermalineError(f"{changed.split()[-1]}: not committed; commit the code first, then record what it made")
     options = params.read()
-    source = options.data.source
-    if (source == "synthetic") != (data == "synthetic"):
-        raise DermalineError(f"--data {data}: the run's data.source is {source}; name the data right")
     folder = Path("results") / data / name
     try:
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
@@ -52,6 +55,17 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     rows = {(old["name"], old["data"]): old for old in summary()} | {(name, data): row}  # an older one gives its place
     write_json(SUMMARY, list(rows.values()))
     return folder
+
+
+def check_data(data: str) -> None:
+    """Refuse results under a wrong name.
+
+    Raises:
+        DermalineError: generated images are called anything but `synthetic`, or others that.
+    """
+    if generated() != (data == GENERATED):
+        there = "generated images" if generated() else "photographs"
+        raise DermalineError(f"--data {data}: data/prepared holds {there}; name the data right")
 
 
 def split_in_words(options: params.Split, split: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Fit the decisions on val, then score every recipe, and their ensemble, on the test split.
 
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Writes metrics/test.json (headline of the
-final model: the ensemble, or the only recipe), metrics/details.json (everything, with intervals), metrics/decision.json
-(what the final model needs to be used on new images), and the tables and series in plots/.
+final model: the ensemble, or the only recipe), metrics/val.json (on val, to choose by), metrics/details.json (all,
+with intervals), metrics/decision.json (what the final model needs to be used on new images), and the tables and series
+in plots/.
 """
 
 from pathlib import Path
@@ -36,6 +37,7 @@ def main() -> None:
     name, final = list(models.items())[-1]
     final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
+    files.write_json(Path("metrics/val.json"), details[name]["val"])
     files.write_json(Path("metrics/test.json"), flat(details[name], final.decision))
     write_series(final.test, options.calibration_bins)
     write_table("per_class", summary.per_class_rows(details[name]["image_level"], train_images))
@@ -62,7 +64,7 @@ def flat(details: dict[str, Any], decision: Decision) -> dict[str, float]:
     lesion = {f"lesion_{name}": lesions[name] for name in LESION_HEADLINE if name in lesions}
     headline = {name: images[name] for name in HEADLINE if name in images}
     found = {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
-    found |= {"temperature": decision.temperature, "tau": decision.tau}
+    found |= {"temperature": decision.temperature, "power": decision.power, "tau": decision.tau}
     point = details.get(summary.OPERATING_POINT)
     if point:
         found["melanoma_threshold"] = decision.melanoma_threshold

@@ -11,7 +11,16 @@ import torch
 from dermaline import params
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
-from dermaline.data.batches import PREPARED, SPLIT, labels, load_images, packed_size, read_split, training_images
+from dermaline.data.batches import (
+    PREPARED,
+    SPLIT,
+    generated,
+    labels,
+    load_images,
+    packed_size,
+    read_split,
+    training_images,
+)
 from dermaline.errors import run
 from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models.store import save
@@ -46,6 +55,7 @@ def main() -> None:
         "name": name,
         "size": training.size,
         "prepared_size": packed_size(),
+        "generated": generated(),
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),

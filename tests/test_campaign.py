@@ -44,9 +44,9 @@ def project(tmp_path_factory):
     return folder
 
 
-def call(project, minutes: float = 5) -> str:
+def call(project, minutes: float = 5, data: str = "synthetic") -> str:
     (project / "tiny.yaml").write_text(json.dumps(TINY))
-    command = [sys.executable, "-m", "dermaline", "campaign", "tiny.yaml", "--data", "toy", "--minutes", str(minutes)]
+    command = [sys.executable, "-m", "dermaline", "campaign", "tiny.yaml", "--data", data, "--minutes", str(minutes)]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -58,7 +58,7 @@ def test_without_time_nothing_is_done_and_with_it_all_once(project):
     folders = sorted((project / ".scratch/campaign").iterdir())
     assert len(folders) == 4  # two recipes, two seeds: views are no training of their own
     assert sum((folder / "none.csv").exists() for folder in folders) == 2
-    table = pd.read_csv(project / "results/toy/tiny.csv").set_index("model")
+    table = pd.read_csv(project / "results/synthetic/tiny.csv").set_index("model")
     assert table.index.tolist() == ["plain", "no views", "focal"]
     assert table.loc["plain", "balanced_accuracy_verdict"] == "reference"
     assert table.loc["focal", "claim"] == 1
@@ -66,6 +66,20 @@ def test_without_time_nothing_is_done_and_with_it_all_once(project):
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
     assert "3 of 3 rows are done" in call(project)
     assert before == {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
+
+
+def test_generated_images_are_not_called_real(project):
+    with pytest.raises(AssertionError, match="--data ham10000: data/prepared holds generated images"):
+        call(project, minutes=0, data="ham10000")
+    assert not (project / "results/ham10000").exists()
+
+
+def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    longer = TINY["rows"][0] | {"set": {"recipes.RECIPE.phases.0.epochs": 7}}
+    given = campaign.Campaign.model_validate(TINY | {"rows": [longer, TINY["rows"][1]]})
+    epochs = [campaign.members(given, row, 0)[0].settings.recipes["lite0"].phases[0].epochs for row in given.rows]
+    assert epochs == [7, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 import numpy as np
 import pytest
 from closure import ROOT
@@ -14,6 +15,7 @@ from dermaline import params
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
 from dermaline.inference import calibration, decision
+from dermaline.inference.decided import cross_fitted
 
 PRIOR = np.array([0.033, 0.051, 0.110, 0.012, 0.111, 0.669, 0.014])
 TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
@@ -168,6 +170,23 @@ def test_each_fit_helps_what_it_is_fitted_for():
     assert outcome(calibration="temperature", ensemble="fitted")[0] < calibrated[0] + 1e-9
     assert outcome(calibration="temperature", decision="balanced")[1] > calibrated[1]
     assert outcome(calibration="prior")[0] < calibrated[0]
+
+
+def test_cross_fitted_no_image_is_decided_by_a_fit_that_has_seen_its_group():
+    table = fakes.predictions(fakes.index(600))
+    asked = options(calibration="prior", decision="balanced")
+
+    def decided(one):
+        found = cross_fitted({"a": one}, TRAINED, asked).set_index("image_id")
+        return found.loc[table["image_id"][table["split"] == "val"]]
+
+    before = decided(table)
+    assert set(before["split"]) == {"val"}
+    group = table["group"][table["split"] == "val"].iloc[0]
+    after = decided(table.assign(dx=table["dx"].where(table["group"] != group, "vasc")))
+    changed = (before[list(CLASSES)] != after[list(CLASSES)]).any(axis=1)
+    assert not changed[before["group"] == group].any()
+    assert 0.3 < changed.mean() < 0.7
 
 
 def test_the_fitted_threshold_reaches_the_sensitivity_on_its_own_images():

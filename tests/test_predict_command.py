@@ -257,7 +257,7 @@ def test_without_a_trained_model_the_missing_one_is_named(predict, project, monk
         shutil.copy(project / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DermalineError, match=r"released/decision.json, models/second, models/first: not there; run dvc repro"
+        DermalineError, match=r"models/second, models/first, released/decision.json: not there; run dvc repro"
     ):
         predict(str(project / "folder"))
 

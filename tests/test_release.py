@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny
@@ -48,21 +49,26 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
     assert (facts["tta"], facts["prepared_size"], facts["test_of_the_run"]) == ("flips", [48, 64], {"accuracy": 0.5})
 
 
-def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_data(run):
+def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_images(run):
     release()
-    ours, last = ["released/lite0"], ["models/lite0"]
-    for generated, there, expected in ((True, True, ours), (False, True, last), (False, False, ours)):
-        if not there:
-            shutil.rmtree(run / "models")
-        assert [str(path) for path in choose([], None, generated=generated).folders] == expected
+    ours, last = [Path("released/lite0")], [Path("models/lite0")]
+    assert choose([], None).folders == last
+    facts = json.loads((run / "models/lite0/recipe.json").read_text())
+    (run / "models/lite0/recipe.json").write_text(json.dumps(facts | {"generated": True}))
+    assert choose([], None).folders == ours
+    with pytest.raises(DermalineError, match="trained on generated images"):
+        release()
     shutil.rmtree(run / "released")
+    assert choose([], None).folders == last
+    shutil.rmtree(run / "models")
     with pytest.raises(DermalineError, match="not there; run dvc repro, or name a model with --model"):
-        choose([], None, generated=True)
+        choose([], None)
 
 
-def test_the_shipped_release_is_whole_and_small(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    for folder in choose([], None, generated=True).folders:
+def test_the_shipped_release_is_whole_and_small(monkeypatch, tmp_path):
+    (tmp_path / "released").symlink_to(ROOT / "released")
+    monkeypatch.chdir(tmp_path)
+    for folder in choose([], None).folders:
         network, recipe = load(folder)
         assert folder.parent == RELEASED
         assert (folder / "model.safetensors").stat().st_size < 12e6

@@ -2,6 +2,7 @@
 
 import fakes
 import numpy as np
+import pandas as pd
 import pytest
 from closure import ROOT
 from sklearn import metrics as reference
@@ -82,6 +83,18 @@ def test_a_small_slice_has_its_counts_and_says_that_it_is_not_scored(rows):
     assert "fewer than 30" in ear["note"]
     assert ear.filter(like="accuracy").isna().all()
     assert (rows["note"] != "").sum() == (rows["images"] < slices.FEWEST_IMAGES).sum()
+
+
+def test_a_few_melanomas_are_no_sensitivity_and_an_interval_has_a_width(case):
+    test, index = case
+    chosen = test[test["dx"] == "mel"].drop_duplicates("lesion_id").head(slices.FEWEST_MELANOMAS)
+    nevi = test[test["dx"] == "nv"].head(60).assign(predicted="nv")  # all right: accuracy of nevi can't vary
+    for number in (slices.FEWEST_MELANOMAS, slices.FEWEST_MELANOMAS - 1):
+        row = slices.slice_rows(pd.concat([nevi, chosen.head(number).assign(predicted="mel")]), index, OPTIONS).iloc[0]
+        assert row["melanomas"] == number
+        assert np.isnan(row["melanoma_sensitivity"]) == (number < slices.FEWEST_MELANOMAS)
+        assert row["balanced_accuracy"] == 1
+        assert np.isnan(row["balanced_accuracy_low"])
 
 
 def test_what_has_no_value_in_a_slice_is_empty(case):

@@ -89,7 +89,7 @@ def test_lesions_and_their_photographs(images):
 
 
 def test_the_table_has_the_vocabulary_of_ham10000(table):
-    assert list(table.columns) == list(archive.COLUMNS)
+    assert list(table.columns) == [*archive.COLUMNS, archive.SOURCE]
     assert table.image_id.is_unique
     assert table.image_id.str.fullmatch(r"ISIC_\d{7}").all()
     assert table.lesion_id.str.fullmatch(r"HAM_\d{7}").all()

@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import resize
 from dermaline.blocks import blocks
 from dermaline.classes import INDEX
 from dermaline.errors import DermalineError
+from dermaline.sources.archive import GENERATED, SOURCE
 
 PREPARED = Path("data/prepared")
 SPLIT = Path("data/split.csv")
@@ -48,6 +49,12 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
         block = torch.from_numpy(packed[wanted[part]]).permute(0, 3, 1, 2)
         images[part] = block if block.shape[2:] == images.shape[2:] else resize(block, list(size), antialias=True)
     return images.to(device)
+
+
+def generated() -> bool:
+    """Whether the packed images were drawn by our own generator, so that nothing learned from them is of skin."""
+    first = pd.read_csv(PREPARED / "index.csv", nrows=1)
+    return SOURCE in first and first[SOURCE].iloc[0] == GENERATED
 
 
 def packed_size() -> tuple[int, int]:

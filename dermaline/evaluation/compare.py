@@ -24,11 +24,11 @@ def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate) -> pd.Da
         options: how many draws, and their seed.
 
     Returns:
-        One row a model, in order: `model`; each of `METRICS` as NAME, NAME_low, NAME_high; each of `COMPARED` as
-        NAME_difference (this model less the first), NAME_difference_low, NAME_difference_high, which are NaN for the
-        first, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference excludes 0, else "within
-        noise", and "reference" for the first. Each pair is judged on its own: of twenty models like the first, one may
-        be called better or worse by chance.
+        One row a model, in order: `model`; each of `METRICS` as NAME, NAME_low, NAME_high (NaN for the ECE); each of
+        `COMPARED` as NAME_difference (this model less the first), NAME_difference_low, NAME_difference_high, which are
+        NaN for the first, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference excludes 0,
+        else "within noise", and "reference" for the first. Each pair is judged on its own: of twenty models like the
+        first, one may be called better or worse by chance.
 
     Raises:
         DermalineError: the models' images are not the same.

@@ -10,7 +10,7 @@ from dermaline.params import Evaluate
 
 PROTOCOL_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 SLICE_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
-FEWEST_IMAGES = 30
+FEWEST_IMAGES, FEWEST_MELANOMAS = 30, 5  # the latter are lesions
 AGES: dict[str, float] = {"under 30": 30, "30 to 44": 45, "45 to 59": 60, "60 to 74": 75, "75 and over": np.inf}
 UNKNOWN = "unknown"
 
@@ -48,10 +48,12 @@ def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd
     Returns:
         `variable`, `value`, `images`, `lesions`, `melanomas` (their images), each of `SLICE_METRICS` with its interval
         (NaN without a value), and `note`; a slice of fewer than `FEWEST_IMAGES` has its counts and a note that says so.
+        Sensitivity to melanoma needs `FEWEST_MELANOMAS`. An interval without width is left out: no draw could differ.
+        A variable that is the same for all has no rows.
     """
     facts = described(index).set_index("image_id").loc[test["image_id"]]
     rows = [_row("all", "all", test, options)]
-    for variable in facts:
+    for variable in [name for name in facts if facts[name].nunique() > 1]:
         column = facts[variable].to_numpy()
         rows += [_row(variable, value, test[column == value], options) for value in _values(variable, facts[variable])]
     return pd.DataFrame(rows)
@@ -74,14 +76,20 @@ def _values(variable: str, column: pd.Series) -> list[str]:
 
 
 def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> dict[str, str | float]:
-    few = len(table) < FEWEST_IMAGES
-    nothing = {f"{name}{end}": np.nan for name in SLICE_METRICS for end in ("", "_low", "_high")}
+    few, melanomas = len(table) < FEWEST_IMAGES, table[table["dx"] == "mel"]
+    scores = {f"{name}{end}": np.nan for name in SLICE_METRICS for end in ("", "_low", "_high")}
+    if not few:
+        enough = melanomas["lesion_id"].nunique() >= FEWEST_MELANOMAS
+        scores |= measured(table, SLICE_METRICS if enough else SLICE_METRICS[:-1], options)
+    for name in SLICE_METRICS:
+        if scores[f"{name}_low"] == scores[f"{name}_high"]:
+            scores |= {f"{name}_low": np.nan, f"{name}_high": np.nan}
     return {
         "variable": variable,
         "value": value,
         "images": len(table),
         "lesions": table["lesion_id"].nunique(),
-        "melanomas": int((table["dx"] == "mel").sum()),
-        **(nothing if few else measured(table, SLICE_METRICS, options)),
+        "melanomas": len(melanomas),
+        **scores,
         "note": f"fewer than {FEWEST_IMAGES} images: not scored" if few else "",
     }

@@ -32,7 +32,8 @@ def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
         options: how to score; intervals are redrawn by `group`.
 
     Returns:
-        Nested mappings of finite floats and counts; a metric or an interval without a value is left out.
+        Nested mappings of finite floats and counts; a metric or an interval without a value is left out. There is none
+        of the calibration error.
     """
     truth, each = tables.truth(table), _estimates(PER_CLASS, table)
     ends = _ends(_headline(options) | PER_CLASS, table, options)
@@ -123,10 +124,13 @@ def _estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, 
 
 
 def _ends(metrics: Mapping[str, Metric], table: pd.DataFrame, options: Evaluate) -> dict[str, tuple[Floats, Floats]]:
-    """The ends of each metric's interval; one seed gives decisions and probabilities the same draws."""
-    draws = {}
+    """The ends of each metric's interval; one seed gives decisions and probabilities the same draws.
+
+    The calibration error has none (NaN): in a redrawn sample it is larger than in the sample itself.
+    """
+    draws = {"ece": np.full(1, np.nan)}
     for rows, own in ((tables.decisions(table), True), (tables.probabilities(table), False)):
-        chosen = {name: metric for name, metric in metrics.items() if (name in OF_DECISIONS) is own}
+        chosen = {name: metric for name, metric in metrics.items() if (name in OF_DECISIONS) is own and name != "ece"}
         if chosen:
             truth, group = tables.truth(table), table["group"].to_numpy()
             draws |= bootstrap.replicate(chosen, truth, rows, group, options.bootstrap, options.seed)

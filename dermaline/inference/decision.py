@@ -38,7 +38,7 @@ class Decision(Section):
     weights: dict[str, NotNegative]
     temperature: Positive  # of the mixture, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
-    power: NotNegative  # of the prior, which balanced training took from the probabilities; 0: none
+    power: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
     tau: NotNegative  # 0: the most probable class
     melanoma_threshold: Share | None  # suspect a melanoma from this probability on; None: there was none to fit it on
     val_images: int  # on which all but the prior was fitted

@@ -1,6 +1,5 @@
 """Trained models and a decision, ready for photographs that no stage has packed."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from dermaline.inference import views
 from dermaline.inference.decision import Decision, adjusted
 from dermaline.inference.predict import View, probabilities
 from dermaline.models.network import Network, input_size
-from dermaline.models.store import load
+from dermaline.models.store import facts, load
 from dermaline.params import Size
 
 
@@ -89,13 +88,13 @@ def load_member(folder: Path, device: str, otherwise: Preparation, tta: str | No
         DermalineError: the folder, the device, or the test-time augmentation does not do.
     """
     network, recipe = load(folder)
-    facts = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    tta = tta or facts.get("tta", otherwise.tta)
+    stated = facts(folder)
+    tta = tta or stated.get("tta", otherwise.tta)
     if tta not in views.VIEWS:
         raise DermalineError(f"{folder / 'recipe.json'}: tta: '{tta}' is not one of {', '.join(views.VIEWS)}")
     where, size = fabric(device, recipe.precision), input_size(recipe)
     network.to(where.device)
-    prepared_size = tuple(facts.get("prepared_size", otherwise.size))
+    prepared_size = tuple(stated.get("prepared_size", otherwise.size))
     return Member(network, where, prepared_size, size, tta, views.of(tta, network, size))
 
 

@@ -24,6 +24,18 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": recipe.model_dump(mode="json"), **facts})
 
 
+def facts(folder: Path) -> dict:
+    """What `recipe.json` of a model folder says.
+
+    Raises:
+        DermalineError: it is missing or no JSON.
+    """
+    try:
+        return dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
+
+
 def load(folder: Path) -> tuple[Network, Recipe]:
     """The network of a model folder in evaluation mode, and its recipe.
 
@@ -31,7 +43,7 @@ def load(folder: Path) -> tuple[Network, Recipe]:
         DermalineError: a file is missing or broken, or the model's classes are not this version's.
     """
     try:
-        description = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        description = facts(folder)
         classes, recipe = description["classes"], Recipe.model_validate(description["recipe"])
         weights = load_file(folder / "model.safetensors")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:

@@ -16,6 +16,7 @@ from dermaline.errors import DermalineError
 from dermaline.files import replacing
 
 SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
+GENERATED = "synthetic"  # stands there for images that were drawn
 COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 _DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
 

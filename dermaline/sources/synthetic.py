@@ -111,7 +111,7 @@ def table(plan: list[Lesion], seed: int) -> pd.DataFrame:
         about = patient(lesion.dx, np.random.default_rng([seed, LESION, shown, 1]))
         for image_id in lesion.image_ids:
             rows.append({"lesion_id": f"HAM_{lesion.number:07d}", "image_id": image_id, "dx": lesion.dx, **about})
-    return pd.DataFrame(rows).sort_values("image_id")
+    return pd.DataFrame(rows).sort_values("image_id").assign(**{archive.SOURCE: archive.GENERATED})
 
 
 Photo = tuple[str, bytes, bytes]  # image id, JPEG, PNG mask

@@ -2,7 +2,7 @@
 
 oneDNN computes some gradients of a bf16 depthwise convolution without its fast kernels: those of a stride over 1 and of
 a kernel over 3x3. They took over half of an EfficientNet's training step; in fp32 they take a quarter of that
-(`benchmarks/cpu.py`).
+(`benchmarks/options.py`).
 """
 
 from collections.abc import Callable, Iterable
