@@ -1,5 +1,6 @@
 """The README's tables, made from the files that were measured."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dermaline import campaign
+from dermaline.classes import DIAGNOSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation.compare import REFERENCE
 from dermaline.files import write_text
@@ -33,6 +35,7 @@ def write_readme() -> None:
     text = README.read_text(encoding="utf-8")
     made_of = {
         "results": results_table(summary()),
+        "classes": classes_table(DATA / "lite0_ham"),
         "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
         "heads": campaign_table("heads"),
         "small": campaign_table("small"),
@@ -58,6 +61,32 @@ def results_table(rows: list[dict[str, Any]]) -> str:
             cells.append(f"{row[key]:.3f} ({low:.3f} to {high:.3f})")
         lines.append([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"])
     return _markdown(["model", "data", "test images", *COLUMNS, "made on"], lines)
+
+
+def classes_table(folder: Path) -> str:
+    """One recorded model class by class, with 95 % intervals and the class that each is most often taken for.
+
+    Below the table its melanoma sensitivity at fixed specificities, and its calibration error.
+    """
+    (model,) = list(json.loads((folder / "details.json").read_text(encoding="utf-8")).values())[-1:]
+    pairs = pd.read_csv(folder / "confusion.csv")
+    shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
+    lines = []
+    for name, scores in model["image_level"]["per_class"].items():
+        cells = [f"{DIAGNOSES[name]} (`{name}`)", f"{scores['support']:,}"]
+        for key in ("recall", "precision", "auc"):
+            ends = scores["intervals"][key]
+            cells.append(f"{scores[key]:.3f} ({ends['low']:.3f} to {ends['high']:.3f})")
+        wrong = shares.loc[name].drop(name, errors="ignore")
+        lines.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}"])
+    heads = ["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"]
+    whole, at = model["image_level"], []
+    for specificity in (90, 95):
+        key = f"melanoma_sensitivity_at_specificity_{specificity}"
+        ends = whole["intervals"][key]
+        at.append(f"{whole[key]:.3f} ({ends['low']:.3f} to {ends['high']:.3f}) at {specificity} % specificity")
+    said = f"Melanoma: sensitivity {', '.join(at)}. Expected calibration error of all diagnoses: {whole['ece']:.3f}."
+    return f"{_markdown(heads, lines)}\n\n{said}"
 
 
 def speed_table(rows: list[dict[str, Any]]) -> str:

@@ -16,7 +16,7 @@ from dermaline.sources.archive import GENERATED
 SUMMARY = Path("results/summary.json")
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
-SERIES = ("per_class", "protocols", "slices", "models")
+SERIES = ("confusion", "per_class", "protocols", "slices", "models")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
 
 
