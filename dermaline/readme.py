@@ -35,7 +35,7 @@ def write_readme() -> None:
     text = README.read_text(encoding="utf-8")
     made_of = {
         "results": results_table(summary()),
-        "classes": classes_table(DATA / "lite0_ham"),
+        "classes": classes_table(DATA / "lite0_and_lite2"),
         "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
         "heads": campaign_table("heads"),
         "small": campaign_table("small"),

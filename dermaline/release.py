@@ -16,7 +16,7 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_
 
 
 def release() -> str:
-    """Write `released/`: the models of metrics/decision.json, that decision, and what the run measured on its test.
+    """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
     Weights are stored as float16, half the bytes; they are computed with as before.
 
@@ -31,14 +31,15 @@ def release() -> str:
             try:
                 weights = load_file(Path("models", name, "model.safetensors"))
                 facts = json.loads(Path("models", name, "recipe.json").read_text(encoding="utf-8"))
-                test = json.loads(Path("metrics/test.json").read_text(encoding="utf-8"))
+                details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
             except FileNotFoundError as problem:
                 raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
             if facts.get("generated"):
                 raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
             half = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
             save_file(half, folder / name / "model.safetensors")
+            test = details[name]["image_level"]
             measured = {key: test[key] for key in MEASURED if key in test}
-            write_json(folder / name / "recipe.json", facts | {"tta": tta, "test_of_the_run": measured})
+            write_json(folder / name / "recipe.json", facts | {"tta": tta, "test": measured})
         decision.save(folder / "decision.json")
     return f"{RELEASED}: {', '.join(decision.recipes)}"

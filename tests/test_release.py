@@ -31,7 +31,8 @@ def run(tmp_path, monkeypatch):
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
     save(tmp_path / "models/lite0", network.state_dict(), recipe, {"prepared_size": [48, 64], "device": "CPU"})
     plain(["lite0"]).save(tmp_path / "metrics/decision.json")
-    (tmp_path / "metrics/test.json").write_text(json.dumps({"accuracy": 0.5, "temperature": 1.2}))
+    details = {"lite0": {"image_level": {"accuracy": 0.5, "cases": 3}}}
+    (tmp_path / "metrics/details.json").write_text(json.dumps(details))
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     return tmp_path
 
@@ -46,7 +47,7 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
     assert torch.equal(first.argmax(dim=1), second.argmax(dim=1))
     assert (first - second).abs().max() < 0.02
     facts = json.loads((run / "released/lite0/recipe.json").read_text())
-    assert (facts["tta"], facts["prepared_size"], facts["test_of_the_run"]) == ("flips", [48, 64], {"accuracy": 0.5})
+    assert (facts["tta"], facts["prepared_size"], facts["test"]) == ("flips", [48, 64], {"accuracy": 0.5})
 
 
 def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_images(run):
