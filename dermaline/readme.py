@@ -116,12 +116,12 @@ def campaign_table(name: str) -> str:
 
 
 def _scores(row: pd.Series) -> list[str]:
-    """The cells of a row of `compare.models_table`: scores of the first row, and how the others differ from it."""
+    """The cells of a row of `compare.models_table`: scores, and the interval of their difference from the first row."""
     cells = []
     for key in COLUMNS.values():
-        value, low, high = (row[f"{key}_difference{end}"] for end in ("", "_low", "_high"))
-        first = row[f"{key}_verdict"] == REFERENCE
-        cells.append(f"{row[key]:.3f}" if first else f"{value:+.3f} ({low:+.3f} to {high:+.3f})")
+        low, high = (row[f"{key}_difference_{end}"] for end in ("low", "high"))
+        compared = "" if row[f"{key}_verdict"] == REFERENCE else f" ({low:+.3f} to {high:+.3f})"
+        cells.append(f"{row[key]:.3f}{compared}")
     return cells
 
 
