@@ -44,11 +44,17 @@ def order(labels: torch.Tensor, power: float, seed: int, epoch: int) -> torch.Te
 
 
 def warnings(recipe: Recipe) -> list[str]:
-    """A line for each phase that corrects the imbalance more than once: rare classes are then called too often."""
+    """A line for each phase that corrects the imbalance more than once: rare classes are then called too often.
+
+    So they are by logit adjustment with label smoothing, which asks of a rare class, in every image, for an
+    adjusted probability above its prior (`campaigns/heads.yaml`).
+    """
     found = []
     for phase in recipe.phases:
         settings = recipe.in_phase(phase)
         used = [name for name in MECHANISMS if getattr(settings, name) > 0]
         if len(used) > 1:
             found.append(f"warning: phase '{phase.name}' balances the classes by {' and '.join(used)}; one is enough")
+    if recipe.logit_adjustment and recipe.label_smoothing:
+        found.append("warning: logit_adjustment goes ill with label_smoothing; set that to 0")
     return found
