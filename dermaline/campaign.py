@@ -26,6 +26,7 @@ from dermaline.evaluation import tables
 from dermaline.evaluation.compare import models_table
 from dermaline.files import DIGITS, scratch, write_json, write_text
 from dermaline.inference.decided import cross_fitted, decide
+from dermaline.models.store import facts
 from dermaline.params import Params, Section, Seed
 from dermaline.results import check_data, machine
 
@@ -201,7 +202,7 @@ def write_table(campaign: Campaign, done: dict[str, list[list[Model]]], output: 
 
 
 def made_on(model: Model) -> str:
-    return machine(json.loads((model.folder / f"models/{model.recipe}/recipe.json").read_text(encoding="utf-8")))
+    return machine(facts(model.folder / "models" / model.recipe))
 
 
 def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataFrame:

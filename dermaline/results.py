@@ -63,8 +63,9 @@ def check_data(data: str) -> None:
     Raises:
         DermalineError: generated images are called anything but `synthetic`, or others that.
     """
-    if generated() != (data == GENERATED):
-        there = "generated images" if generated() else "photographs"
+    drawn = generated()
+    if drawn != (data == GENERATED):
+        there = "generated images" if drawn else "photographs"
         raise DermalineError(f"--data {data}: data/prepared holds {there}; name the data right")
 
 

@@ -61,7 +61,7 @@ class Decision(Section):
 
     def diagnose(self, probabilities: Floats) -> Ints:
         """The predicted class numbers [N] for calibrated probabilities [N, 7]."""
-        return adjusted(probabilities, np.array(list(self.prior.values())), self.tau).argmax(axis=1)
+        return rebalanced(probabilities, np.array(list(self.prior.values())), -self.tau).argmax(axis=1)
 
     def suspects_melanoma(self, probabilities: Floats) -> Bools:
         """Whether calibrated probabilities [N, 7] reach the melanoma threshold, [N]; never without a threshold."""
@@ -144,18 +144,13 @@ def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluat
     return _kept(temperature), _kept(power)
 
 
-def adjusted(probabilities: Floats, prior: Floats, tau: float) -> Floats:
-    """Scores [N, C] whose largest is the diagnosis: `probabilities / prior^tau`.
+def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:
+    """The one of `TAUS` with the best balanced accuracy; among equals the smallest, which changes fewest diagnoses.
 
     0 decides by the probabilities as they are; 1 as if every class were equally frequent, which is best for balanced
     accuracy when they are exact (Menon et al. 2021, post-hoc logit adjustment).
     """
-    return probabilities / prior**tau
-
-
-def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:
-    """The one of `TAUS` with the best balanced accuracy; among equals the smallest, which changes fewest diagnoses."""
-    scores = [balanced_accuracy(truth, adjusted(probabilities, prior, tau)) for tau in TAUS]
+    scores = [balanced_accuracy(truth, rebalanced(probabilities, prior, -tau)) for tau in TAUS]
     return float(TAUS[np.argmax(np.round(scores, 12))])
 
 

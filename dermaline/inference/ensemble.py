@@ -14,7 +14,8 @@ from dermaline.compute import fabric
 from dermaline.errors import DermalineError
 from dermaline.evaluation.ranking import Bools, Floats, Ints
 from dermaline.inference import views
-from dermaline.inference.decision import Decision, adjusted
+from dermaline.inference.calibration import rebalanced
+from dermaline.inference.decision import Decision
 from dermaline.inference.predict import View, probabilities
 from dermaline.models.network import Network, input_size
 from dermaline.models.store import facts, load
@@ -119,8 +120,7 @@ def confidences(calibrated: Floats, decision: Decision) -> Floats:
     The largest of a row is the decision's diagnosis, so a scorer that looks for the largest, as ISIC's does, sees the
     decision rule. With tau = 0 they are the calibrated probabilities.
     """
-    scores = adjusted(calibrated, np.array(list(decision.prior.values())), decision.tau)
-    return scores / scores.sum(axis=1, keepdims=True)
+    return rebalanced(calibrated, np.array(list(decision.prior.values())), -decision.tau)
 
 
 def _raw(member: Member, packed: np.ndarray, metadata: torch.Tensor | None) -> Floats:
