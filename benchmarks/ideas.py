@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dermaline import errors, files, params, results
+from dermaline import errors, params, results
 from dermaline.classes import CLASSES
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.evaluation.compare import models_table
-from dermaline.files import DIGITS
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.predict import View, probabilities
@@ -66,9 +65,9 @@ def main() -> None:
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
         large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]
         table |= {"ensemble, two sizes": judged(large)}
-    found = models_table(table, options).assign(machine=first.machine)
-    path = Path("results", chosen.data, "ideas.csv")
-    files.write_text(path, found.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+    found = models_table(table, options).assign(seeds=1, machine=first.machine)
+    command = f"python -m benchmarks.ideas {' '.join(chosen.models)} --data {chosen.data}"
+    results.keep_table(found, "ideas", chosen.data, "val", command)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
     print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
 

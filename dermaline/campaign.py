@@ -13,8 +13,10 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError
@@ -24,11 +26,11 @@ from dermaline.data.batches import PREPARED, SPLIT, packed_size
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import models_table
-from dermaline.files import DIGITS, scratch, write_json, write_text
+from dermaline.files import scratch, write_json
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.models.store import facts
 from dermaline.params import Params, Section, Seed
-from dermaline.results import check_data, machine
+from dermaline.results import check_data, keep_table, machine
 
 
 class Row(Section):
@@ -49,13 +51,14 @@ class Campaign(Section):
     rows: list[Row]
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True)
+class Model:
     """One training with its predictions: a recipe under parameters of its own."""
 
     recipe: str
     settings: Params
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where it is trained, named by the images and by all parameters that decide its weights.
 
@@ -100,7 +103,8 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     if failures:
         raise DermalineError(f"{path}: {failures[0]}{f', and {len(failures) - 1} more' if failures[1:] else ''}")
     if campaign.rows[0].name in done:
-        write_table(campaign, done, Path("results", data, f"{path.stem}.csv"))
+        command = f"python -m dermaline campaign {path} --data {data}"
+        keep_table(table(campaign, done), path.stem, data, campaign.split, command)
     left = "" if len(done) == len(models) else "; call it again"
     return f"{path}: {len(done)} of {len(models)} rows are done{left}"
 
@@ -129,7 +133,7 @@ def members(campaign: Campaign, row: Row, seed: int) -> list[Model]:
         try:
             found.append(Model(recipe, Params.model_validate(changed)))
         except ValidationError as problem:
-            raise DermalineError(f"campaign row '{row.name}': {problem.errors()[0]['msg']}") from None
+            raise DermalineError(f"campaign row '{row.name}': {params.fault(problem)}") from None
     return found
 
 
@@ -169,40 +173,41 @@ def do(same: Sequence[Model], deadline: float) -> str | None:
 
 
 def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
-    """Run one stage script in `folder`: None when it is done, its error line, or nothing when there was no time."""
+    """Run one stage script in `folder`: None when it is done, its error line, or nothing when there was no time.
+
+    Its warnings are passed on to stderr.
+    """
     root = Path.cwd()
     environment = os.environ | {"PYTHONPATH": str(root), "DVC_ROOT": str(root)}
     left = deadline - time.monotonic()
     if left <= 0:
         return ""
-    with (folder / f"{stage[0]}.log").open("a") as log:
-        try:
-            command = [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
+    path, command = folder / f"{stage[0]}.log", [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
+    try:
+        with path.open("w") as log:
             subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, timeout=left, check=True)
-        except subprocess.TimeoutExpired:
-            return ""
-        except subprocess.CalledProcessError:
-            last = (folder / f"{stage[0]}.log").read_text().strip().splitlines()[-1]
-            return f"{folder / stage[0]}.log: {last}"
+    except subprocess.TimeoutExpired:
+        return ""
+    except subprocess.CalledProcessError:
+        return f"{path}: {path.read_text().strip().splitlines()[-1]}"
+    for line in path.read_text().splitlines():
+        if line.startswith("warning:"):
+            print(f"{path}: {line}", file=sys.stderr)
     return None
 
 
-def write_table(campaign: Campaign, done: dict[str, list[list[Model]]], output: Path) -> None:
+def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFrame:
     """Decide for each seed on its own validation images, pool the seeds, and compare with the first row."""
     pooled = {
         name: pd.concat(scored(campaign, seed, one) for seed, one in zip(campaign.seeds, seeds, strict=True))
         for name, seeds in done.items()
     }
-    table = models_table(pooled, params.read().evaluate)
+    found = models_table(pooled, params.read().evaluate)
     claims = {row.name: row.claim for row in campaign.rows}
-    table.insert(1, "claim", table["model"].map(claims))
-    table.insert(2, "seeds", len(campaign.seeds))
-    table["machine"] = [made_on(seeds[0][0]) for seeds in done.values()]
-    write_text(output, table.round(DIGITS).to_csv(index=False, lineterminator="\n"))
-
-
-def made_on(model: Model) -> str:
-    return machine(facts(model.folder / "models" / model.recipe))
+    found.insert(1, "claim", found["model"].map(claims))
+    found.insert(2, "seeds", len(campaign.seeds))
+    made = [seeds[0][0] for seeds in done.values()]
+    return found.assign(machine=[machine(facts(model.folder / "models" / model.recipe)) for model in made])
 
 
 def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataFrame:
@@ -217,5 +222,5 @@ def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataF
     options = first.settings.evaluate
     members = dict(zip([model.recipe for model in ensemble], aligned, strict=True))
     on_test = campaign.split == "test"
-    table = decide(members, train_images, options).test if on_test else cross_fitted(members, train_images, options)
-    return table.assign(image_id=table["image_id"] + f" of seed {seed}")
+    decided = decide(members, train_images, options).test if on_test else cross_fitted(members, train_images, options)
+    return decided.assign(image_id=decided["image_id"] + f" of seed {seed}")

@@ -301,8 +301,13 @@ def read_as(kind: type[Of], path: Path, advice: str) -> Of:
     except YAMLError as problem:
         raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        given = f" (got {first['input']!r})" if first["type"] != "value_error" else ""
-        raise DermalineError(f"{path}: {where}{': ' if where else ''}{what}{given}") from None
+        raise DermalineError(f"{path}: {fault(problem)}") from None
+
+
+def fault(problem: ValidationError) -> str:
+    """The first of its faults, with the key and the value that was given."""
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    given = f" (got {first['input']!r})" if first["type"] != "value_error" else ""
+    return f"{where}{': ' if where else ''}{what}{given}"

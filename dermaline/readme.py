@@ -12,7 +12,7 @@ from dermaline.classes import DIAGNOSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation.compare import REFERENCE
 from dermaline.files import write_text
-from dermaline.results import summary
+from dermaline.results import TABLE, summary
 
 README = Path("README.md")
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
@@ -52,9 +52,9 @@ def write_readme() -> None:
 
 
 def results_table(rows: list[dict[str, Any]]) -> str:
-    """The summary as a Markdown table: each headline number with its 95 % interval."""
+    """The runs of the summary as a Markdown table: each headline number with its 95 % interval."""
     lines = []
-    for row in rows:
+    for row in [row for row in rows if row["kind"] != TABLE]:
         cells = [row["name"], row["data"], f"{row['n_test']:,}"]
         for key in COLUMNS.values():
             low, high = row["intervals"][key]["low"], row["intervals"][key]["high"]

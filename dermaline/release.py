@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from dermaline import params
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, write_json
 from dermaline.inference.decision import load
+from dermaline.models.store import facts
 
 RELEASED = Path("released")
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_sensitivity", "ece")
@@ -24,22 +26,26 @@ def release() -> str:
         DermalineError: the last run's models are not there.
     """
     decision = load(Path("metrics/decision.json"))
-    tta = params.read().predict.tta
+    tta, details = params.read().predict.tta, _details()
     with replacing(RELEASED) as folder:
         for name in decision.recipes:
             (folder / name).mkdir(parents=True)
-            try:
-                weights = load_file(Path("models", name, "model.safetensors"))
-                facts = json.loads(Path("models", name, "recipe.json").read_text(encoding="utf-8"))
-                details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
-            except FileNotFoundError as problem:
-                raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
-            if facts.get("generated"):
+            said = facts(Path("models", name))
+            if said.get("generated"):
                 raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
+            weights = load_file(Path("models", name, "model.safetensors"))
             half = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
             save_file(half, folder / name / "model.safetensors")
             test = details[name]["image_level"]
             measured = {key: test[key] for key in MEASURED if key in test}
-            write_json(folder / name / "recipe.json", facts | {"tta": tta, "test": measured})
+            write_json(folder / name / "recipe.json", said | {"tta": tta, "test": measured})
         decision.save(folder / "decision.json")
     return f"{RELEASED}: {', '.join(decision.recipes)}"
+
+
+def _details() -> dict[str, Any]:
+    path = Path("metrics/details.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run dvc repro first") from None

@@ -1,4 +1,4 @@
-"""Measured results: taken from the metrics files into `results/`, with a row in its summary."""
+"""Measured results: a run's metrics files or a table of models, put into `results/` with a row in its summary."""
 
 import json
 import shutil
@@ -6,14 +6,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dermaline import params
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
-from dermaline.files import replacing, write_json
+from dermaline.files import DIGITS, replacing, write_json, write_text
 from dermaline.sources.archive import GENERATED
 
 SUMMARY = Path("results/summary.json")
+TABLE = "table"  # the kind of a row that stands for a table of models, beside `single` and `ensemble`
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("confusion", "per_class", "protocols", "slices", "models")
@@ -52,9 +55,31 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     row |= {"seeds": [model["recipe"]["seed"] for model in trained], "machine": machine(trained[0])}
     row |= {"seconds": round(seconds), "command": command, "commit": git("rev-parse", "HEAD")}
     write_json(folder / "made.json", row)
-    rows = {(old["name"], old["data"]): old for old in summary()} | {(name, data): row}  # an older one gives its place
-    write_json(SUMMARY, list(rows.values()))
+    _enter(row)
     return folder
+
+
+def keep_table(table: pd.DataFrame, name: str, data: str, split: str, command: str) -> None:
+    """Write a table of models to `results/DATA/NAME.csv`, and enter its row in the summary.
+
+    Args:
+        table: of `compare.models_table`, with the columns `seeds` (how many) and `machine` beside.
+        name: of the table.
+        data: as for `record`.
+        split: whose images are scored.
+        command: what made it.
+    """
+    table = table.assign(command=command).round(DIGITS)
+    write_text(Path("results", data, f"{name}.csv"), table.to_csv(index=False, lineterminator="\n"))
+    row = {"name": name, "kind": TABLE, "data": data, "split": split, "rows": len(table)}
+    machines = ", or ".join(dict.fromkeys(table["machine"]))
+    _enter(row | {"seeds": int(table["seeds"].max()), "machine": machines, "command": command})
+
+
+def _enter(row: dict[str, Any]) -> None:
+    """Put a row in the summary, in the place of an older one of that name and data."""
+    rows = {(old["name"], old["data"]): old for old in summary()} | {(row["name"], row["data"]): row}
+    write_json(SUMMARY, list(rows.values()))
 
 
 def check_data(data: str) -> None:

@@ -19,12 +19,13 @@ from dermaline.data.batches import (
     load_images,
     packed_size,
     read_split,
+    split_digest,
     training_images,
 )
 from dermaline.errors import run
 from dermaline.files import DIGITS, project_root, write_text
-from dermaline.models.store import save
-from dermaline.training.balance import warnings
+from dermaline.models import store
+from dermaline.training import balance
 from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import Examples, Training
 
@@ -35,11 +36,12 @@ def main() -> None:
     compute = params.load("compute")
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
-    for line in (f"training {name} on {in_words(device)}, {precision}", *warnings(recipe)):
+    start = project_root() / recipe.weights  # a file, when the recipe names one
+    doubts = [*balance.warnings(recipe), *store.warnings(start, split_digest())]
+    for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
         device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}
-    start = project_root() / recipe.weights  # a file, when the recipe names one
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
     scratch = Scratch(fingerprint(settings, inputs))
 
@@ -56,6 +58,7 @@ def main() -> None:
         "size": training.size,
         "prepared_size": packed_size(),
         "generated": generated(),
+        "split": split_digest(),
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),
@@ -63,7 +66,7 @@ def main() -> None:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-    save(Path(f"models/{name}"), best, recipe, facts)
+    store.save(Path(f"models/{name}"), best, recipe, facts)
     scratch.remove()
 
 

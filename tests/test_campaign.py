@@ -10,8 +10,9 @@ from closure import ROOT
 from ruamel.yaml import YAML
 from stage import run_stage
 
-from dermaline import campaign, params
+from dermaline import campaign, params, results
 from dermaline.errors import DermalineError
+from dermaline.models import store
 
 TINY = {
     "split": "test",
@@ -66,6 +67,34 @@ def test_without_time_nothing_is_done_and_with_it_all_once(project):
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
     assert "3 of 3 rows are done" in call(project)
     assert before == {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
+
+
+def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
+    call(project)
+    table = pd.read_csv(project / "results/synthetic/tiny.csv")
+    (row,) = results.summary(project / results.SUMMARY)
+    assert (row["name"], row["rows"], row["seeds"], row["split"]) == ("tiny", 3, 2, "test")
+    assert set(table["command"]) == {row["command"]} == {"python -m dermaline campaign tiny.yaml --data synthetic"}
+    assert set(table["machine"]) == {row["machine"]}
+
+
+def test_a_start_from_a_model_of_another_split_is_warned_about(project):
+    call(project)
+    trained = next((project / ".scratch/campaign").glob("*/models/lite0"))
+    split = json.loads((trained / "recipe.json").read_text())["split"]
+    weights = trained / "model.safetensors"
+    assert store.warnings(weights, split) == []
+    (line,) = store.warnings(weights, "another")
+    assert "trained on another split" in line
+    assert store.warnings(project / "bundled", split) == []
+
+    start = {"recipes.RECIPE.weights": str(weights.relative_to(project)), "split.seed": 1}
+    rows = [{"name": "other split", "recipes": ["lite0"], "set": start}]
+    (project / "other.yaml").write_text(json.dumps(TINY | {"seeds": [0], "rows": rows}))
+    command = [sys.executable, "-m", "dermaline", "campaign", "other.yaml", "--data", "synthetic"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trained on another split" in done.stderr
 
 
 def test_generated_images_are_not_called_real(project):

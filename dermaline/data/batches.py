@@ -1,5 +1,6 @@
 """From the packed array to tensors: reading the rows of a split, resizing once."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,11 @@ def generated() -> bool:
 def packed_size() -> tuple[int, int]:
     """Height and width of the packed images."""
     return np.load(PREPARED / "images.npy", mmap_mode="r").shape[1:3]
+
+
+def split_digest() -> str:
+    """Names the split: the same for the same images in the same parts."""
+    return hashlib.blake2b(SPLIT.read_bytes(), digest_size=8).hexdigest()
 
 
 def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:

@@ -193,6 +193,9 @@ OF_DECISIONS: frozenset[str] = frozenset(
 )
 OF_PROBABILITIES: frozenset[str] = frozenset(HEADLINE | PER_CLASS) - OF_DECISIONS
 
+# Has no bootstrap interval: in a redrawn sample it is larger than in the sample itself.
+BIASED_BY_REDRAWING: frozenset[str] = frozenset({ece.__name__})
+
 
 def confusion(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """The confusion matrix [..., C, C]: weight of the rows of class i (first) predicted as class j (second)."""

@@ -80,7 +80,8 @@ def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> d
     scores = {f"{name}{end}": np.nan for name in SLICE_METRICS for end in ("", "_low", "_high")}
     if not few:
         enough = melanomas["lesion_id"].nunique() >= FEWEST_MELANOMAS
-        scores |= measured(table, SLICE_METRICS if enough else SLICE_METRICS[:-1], options)
+        chosen = [name for name in SLICE_METRICS if enough or name != "melanoma_sensitivity"]
+        scores |= measured(table, chosen, options)
     for name in SLICE_METRICS:
         if scores[f"{name}_low"] == scores[f"{name}_high"]:
             scores |= {f"{name}_low": np.nan, f"{name}_high": np.nan}

@@ -12,7 +12,15 @@ import pandas as pd
 
 from dermaline.classes import CLASSES
 from dermaline.evaluation import bootstrap, ranking, tables
-from dermaline.evaluation.metrics import HEADLINE, OF_DECISIONS, PER_CLASS, Metric, calibration, ece
+from dermaline.evaluation.metrics import (
+    BIASED_BY_REDRAWING,
+    HEADLINE,
+    OF_DECISIONS,
+    PER_CLASS,
+    Metric,
+    calibration,
+    ece,
+)
 from dermaline.evaluation.ranking import Bools, Floats
 from dermaline.params import Evaluate
 
@@ -124,13 +132,11 @@ def _estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, 
 
 
 def _ends(metrics: Mapping[str, Metric], table: pd.DataFrame, options: Evaluate) -> dict[str, tuple[Floats, Floats]]:
-    """The ends of each metric's interval; one seed gives decisions and probabilities the same draws.
-
-    The calibration error has none (NaN): in a redrawn sample it is larger than in the sample itself.
-    """
-    draws = {"ece": np.full(1, np.nan)}
+    """The ends of each metric's interval, NaN where it has none; decisions and probabilities have the same draws."""
+    draws = {name: np.full(1, np.nan) for name in BIASED_BY_REDRAWING}
+    redrawn = {name: metric for name, metric in metrics.items() if name not in BIASED_BY_REDRAWING}
     for rows, own in ((tables.decisions(table), True), (tables.probabilities(table), False)):
-        chosen = {name: metric for name, metric in metrics.items() if (name in OF_DECISIONS) is own and name != "ece"}
+        chosen = {name: metric for name, metric in redrawn.items() if (name in OF_DECISIONS) is own}
         if chosen:
             truth, group = tables.truth(table), table["group"].to_numpy()
             draws |= bootstrap.replicate(chosen, truth, rows, group, options.bootstrap, options.seed)

@@ -13,6 +13,8 @@ from dermaline.files import replacing, write_json
 from dermaline.models.network import Network
 from dermaline.params import Recipe
 
+RECIPE = "recipe.json"
+
 
 def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: dict) -> None:
     """Write a model folder whole: the weights, and the recipe with the class order and whatever `facts` add."""
@@ -21,7 +23,7 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         save_file(
             {name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial / "model.safetensors"
         )
-        write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": recipe.model_dump(mode="json"), **facts})
+        write_json(partial / RECIPE, {"classes": CLASSES, "recipe": recipe.model_dump(mode="json"), **facts})
 
 
 def facts(folder: Path) -> dict:
@@ -31,9 +33,16 @@ def facts(folder: Path) -> dict:
         DermalineError: it is missing or no JSON.
     """
     try:
-        return dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+        return dict(json.loads((folder / RECIPE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as problem:
         raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
+
+
+def warnings(weights: Path, split: str) -> list[str]:
+    """A line when training starts from a model of ours that was trained on another split than `split` (its digest)."""
+    if not (weights.parent / RECIPE).exists() or facts(weights.parent).get("split") == split:
+        return []
+    return [f"warning: {weights.parent} was trained on another split; it may have seen images of this val and test"]
 
 
 def load(folder: Path) -> tuple[Network, Recipe]:
