@@ -16,7 +16,7 @@ from dermaline.compute import in_words
 from dermaline.data import photographs
 from dermaline.data.metadata import MISSING, encode
 from dermaline.errors import DermalineError
-from dermaline.files import replacing
+from dermaline.files import replacing, require_file
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
 from dermaline.models.store import facts
@@ -67,6 +67,7 @@ def predict(
     Raises:
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
+    require_file(output)
     options, found = params.read(), photographs.find(paths)
     chosen = choose(models, decision)
     known = read_metadata(metadata, [one.image_id for one in found])
@@ -78,7 +79,8 @@ def predict(
     blocks = photographs.decoded(found, ensemble.prepared_sizes, options.prepare.max_megapixels)
     with replacing(output) as partial:
         with (
-            partial.open("w", encoding="utf-8", newline="\n") as file,
+            # A file's name may be any bytes, which no encoding has.
+            partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
             tqdm(total=len(found), disable=None) as progress,
         ):
             bad = _write(file, blocks, ensemble, known, FORMS[form], progress)
@@ -109,7 +111,7 @@ def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
         return Chosen([folders[name] for name in fitted.recipes], fitted, f"decided by {decision}")
     missing, toys = [], []
-    for file, home in [(decision or file, home) for file, home in (LAST_RUN, RELEASED)]:
+    for file, home in _homes(decision):
         if decision is None and not file.exists():
             missing.append(file)
             continue
@@ -125,6 +127,15 @@ def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
     if toys:
         return toys[0]
     raise DermalineError(f"{', '.join(map(str, missing))}: not there; run dvc repro, or name a model with --model")
+
+
+def _homes(decision: Path | None) -> list[Home]:
+    """Where models may be: anywhere, but those of the last run's decision or of the released one at its own place."""
+    homes = [LAST_RUN, RELEASED]
+    if decision is None:
+        return homes
+    own = [home for home in homes if home[0].resolve() == decision.resolve()]
+    return own or [(decision, folder) for _, folder in homes]
 
 
 def read_metadata(path: Path | None, wanted: list[str]) -> Known:

@@ -60,13 +60,16 @@ class Model:
 
     @cached_property
     def folder(self) -> Path:
-        """Where it is trained, named by the images and by all parameters that decide its weights.
+        """Where it is trained, named by the images and by all parameters and weights that decide its own.
 
         The name does not know the code: after a change of that, remove `.scratch/campaign`.
         """
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
         decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
         decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
+        weights = Path(decides["recipe"]["weights"])
+        if weights.is_file():
+            decides["weights"] = hashlib.blake2b(weights.read_bytes(), digest_size=8).hexdigest()
         digest = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8)
         return scratch("campaign", f"{self.recipe}-{digest.hexdigest()}")
 
@@ -100,11 +103,11 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     with ThreadPoolExecutor(jobs) as pool:
         failures = [said for said in pool.map(lambda same: do(same, deadline), trainings.values()) if said]
     done = {name: seeds for name, seeds in models.items() if all(m.predictions.exists() for e in seeds for m in e)}
-    if failures:
-        raise DermalineError(f"{path}: {failures[0]}{f', and {len(failures) - 1} more' if failures[1:] else ''}")
     if campaign.rows[0].name in done:
         command = f"python -m dermaline campaign {path} --data {data}"
         keep_table(table(campaign, done), path.stem, data, campaign.split, command)
+    if failures:
+        raise DermalineError(f"{path}: {failures[0]}{f', and {len(failures) - 1} more' if failures[1:] else ''}")
     left = "" if len(done) == len(models) else "; call it again"
     return f"{path}: {len(done)} of {len(models)} rows are done{left}"
 
@@ -160,7 +163,7 @@ def do(same: Sequence[Model], deadline: float) -> str | None:
     if not (folder / PREPARED).exists():
         (folder / PREPARED).symlink_to(PREPARED.absolute())
     for model in same:
-        write_json(folder / "params.yaml", model.settings.model_dump(mode="json"))  # JSON is YAML
+        write_json(folder / "params.yaml", model.settings.model_dump(mode="json"), exact=True)  # JSON is YAML
         stages = [] if (folder / SPLIT).exists() else [["split"]]
         stages += [] if (folder / f"models/{recipe}").exists() else [["train", recipe]]
         for stage in [] if model.predictions.exists() else [*stages, ["predict", recipe]]:
@@ -188,8 +191,9 @@ def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
             subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, timeout=left, check=True)
     except subprocess.TimeoutExpired:
         return ""
-    except subprocess.CalledProcessError:
-        return f"{path}: {path.read_text().strip().splitlines()[-1]}"
+    except subprocess.CalledProcessError as problem:
+        said = path.read_text().strip().splitlines() or ["nothing was said"]
+        return f"{path}: exit status {problem.returncode}: {said[-1]}"
     for line in path.read_text().splitlines():
         if line.startswith("warning:"):
             print(f"{path}: {line}", file=sys.stderr)

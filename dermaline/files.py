@@ -47,13 +47,13 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON with floats rounded to six digits.
+def write_json(path: Path, content: Any, *, exact: bool = False) -> None:
+    """Write `content` as JSON with floats rounded to six digits, or (settings, say) as they are.
 
     Raises:
         ValueError: a number is not finite (DVC would call a NaN changed for ever).
     """
-    write_text(path, json.dumps(rounded(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content if exact else rounded(content), indent=2, allow_nan=False) + "\n")
 
 
 def rounded(content: Any) -> Any:
@@ -78,6 +78,12 @@ def scratch(*names: str) -> Path:
     DVC deletes a stage's outputs before it runs, so it can't lie there.
     """
     return project_root().joinpath(".scratch", *names)
+
+
+def require_file(path: Path) -> None:
+    """Stop, before the work that is to fill it, if `path` is a folder; raises a `DermalineError`."""
+    if path.is_dir():
+        raise DermalineError(f"{path}: is a folder; give the name of a file")
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from dermaline import params
 from dermaline.errors import DermalineError
-from dermaline.files import replacing, write_json
+from dermaline.files import replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import facts
 
@@ -20,7 +20,8 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_
 def release() -> str:
     """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
-    Weights are stored as float16, half the bytes; they are computed with as before.
+    Weights are stored as float16, half the bytes, but for those beyond its range (a variance of ResNet-50's first batch
+    norm is); they are computed with as before.
 
     Raises:
         DermalineError: the last run's models are not there.
@@ -34,13 +35,18 @@ def release() -> str:
             if said.get("generated"):
                 raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
             weights = load_file(Path("models", name, "model.safetensors"))
-            half = {key: value.half() if value.dtype == torch.float32 else value for key, value in weights.items()}
-            save_file(half, folder / name / "model.safetensors")
+            save_file({key: halved(value) for key, value in weights.items()}, folder / name / "model.safetensors")
             test = details[name]["image_level"]
             measured = {key: test[key] for key in MEASURED if key in test}
-            write_json(folder / name / "recipe.json", said | {"tta": tta, "test": measured})
+            write_json(folder / name / "recipe.json", said | {"tta": tta, "test": rounded(measured)}, exact=True)
         decision.save(folder / "decision.json")
     return f"{RELEASED}: {', '.join(decision.recipes)}"
+
+
+def halved(value: torch.Tensor) -> torch.Tensor:
+    """As float16, if it is float32 and stays finite."""
+    half = value.half()
+    return half if value.dtype == torch.float32 and half.isfinite().all() else value
 
 
 def _details() -> dict[str, Any]:

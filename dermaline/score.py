@@ -12,7 +12,7 @@ from dermaline.errors import DermalineError
 from dermaline.evaluation import summary, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.metrics import HEADLINE, PER_CLASS
-from dermaline.files import write_json
+from dermaline.files import require_file, write_json
 
 SUSPECTED = "melanoma_suspected"
 REPLICATES = (10, 100_000)
@@ -35,6 +35,7 @@ def score(predictions: Path, truth: Path, output: Path, replicates: int) -> str:
     """
     if not REPLICATES[0] <= replicates <= REPLICATES[1]:
         raise DermalineError(f"score: --bootstrap {replicates} is outside {REPLICATES[0]} to {REPLICATES[1]}")
+    require_file(output)
     options = params.read().evaluate.model_copy(update={"bootstrap": replicates})
     table = joined(predictions, read_predictions(predictions), truth, read_truth(truth))
     unit = "lesion" if "lesion_id" in table else "image"

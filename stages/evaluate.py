@@ -1,9 +1,9 @@
 """Fit the decisions on val, then score every recipe, and their ensemble, on the test split.
 
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Writes metrics/test.json (headline of the
-final model: the ensemble, or the only recipe), metrics/val.json (on val, to choose by), metrics/details.json (all,
-with intervals), metrics/decision.json (what the final model needs to be used on new images), and the tables and series
-in plots/.
+final model: the ensemble, or the only recipe), metrics/val.json (on val, to choose by: each half decided by what was
+fitted on the other), metrics/details.json (all, with intervals), metrics/decision.json (what the final model needs to
+be used on new images), and the tables and series in plots/.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from dermaline import errors, files, params
 from dermaline.classes import CLASSES
 from dermaline.evaluation import compare, slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
-from dermaline.inference.decided import Decided, decide
+from dermaline.inference.decided import Decided, cross_fitted, decide
 from dermaline.inference.decision import Decision
 
 ENSEMBLE = "ensemble"
@@ -30,10 +30,10 @@ def main() -> None:
     train_images = index.merge(split.query("split == 'train'"))["dx"].value_counts().to_dict()
     read = tables.aligned([tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in recipes])
     members = dict(zip(recipes, read, strict=True))
-    models = {name: decide({name: members[name]}, train_images, options) for name in recipes}
-    if len(recipes) > 1:
-        models[ENSEMBLE] = decide(members, train_images, options)
-    details = {name: describe(model, options) for name, model in models.items()}
+    chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
+    models = {name: decide(some, train_images, options) for name, some in chosen.items()}
+    val = {name: cross_fitted(some, train_images, options) for name, some in chosen.items()}
+    details = {name: describe(model, val[name], options) for name, model in models.items()}
     name, final = list(models.items())[-1]
     final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
@@ -46,14 +46,14 @@ def main() -> None:
     write_table("models", compare.models_table({name: model.test for name, model in models.items()}, options))
 
 
-def describe(model: Decided, options: params.Evaluate) -> dict[str, Any]:
+def describe(model: Decided, val: pd.DataFrame, options: params.Evaluate) -> dict[str, Any]:
     """All that is measured of one model."""
     suspected = model.decision.suspects_melanoma(tables.probabilities(model.test))
     fitted = model.decision.melanoma_threshold is not None
     return {
         "image_level": summary.scores(model.test, options),
         "lesion_averaged": summary.scores(model.lesions, options),
-        "val": summary.headline(model.val, options),
+        "val": summary.headline(val, options),
         **({summary.OPERATING_POINT: summary.operating_point(model.test, suspected, options)} if fitted else {}),
     }
 

@@ -69,10 +69,34 @@ def test_without_time_nothing_is_done_and_with_it_all_once(project):
     assert before == {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
 
 
+def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
+    call(project)
+    path = project / "results/synthetic/broken.csv"
+    rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipes.RECIPE.weights": "gone"}}]
+    (project / "broken.yaml").write_text(json.dumps(TINY | {"seeds": [0], "rows": rows}))
+    command = [sys.executable, "-m", "dermaline", "campaign", "broken.yaml", "--data", "synthetic"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "train.log: exit status 1: error: recipe: weights" in done.stderr
+    assert pd.read_csv(path).model.tolist() == ["plain"]
+    path.unlink()
+
+
+def test_other_starting_weights_are_another_training(project, monkeypatch):
+    monkeypatch.chdir(project)
+    start = project / "start.safetensors"
+    given = campaign.Campaign.model_validate(TINY | {"set": {"recipes.RECIPE.weights": start.name}})
+    folders = []
+    for content in (b"one", b"other", b"one"):
+        start.write_bytes(content)
+        folders.append(campaign.members(given, given.rows[0], 0)[0].folder)
+    assert folders[0] == folders[2] != folders[1]
+
+
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
     call(project)
     table = pd.read_csv(project / "results/synthetic/tiny.csv")
-    (row,) = results.summary(project / results.SUMMARY)
+    (row,) = [row for row in results.summary(project / results.SUMMARY) if row["name"] == "tiny"]
     assert (row["name"], row["rows"], row["seeds"], row["split"]) == ("tiny", 3, 2, "test")
     assert set(table["command"]) == {row["command"]} == {"python -m dermaline campaign tiny.yaml --data synthetic"}
     assert set(table["machine"]) == {row["machine"]}

@@ -14,10 +14,12 @@ from closure import ROOT
 from sklearn import metrics as reference
 from stage import error_line, run_stage
 
+from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.inference import decision
+from dermaline.inference.decided import cross_fitted
 
 
 def load(folder, name):
@@ -157,6 +159,19 @@ def test_every_interval_holds_its_estimate(done):
                     assert ends["low"] - 0.02 <= block[name] <= ends["high"] + 0.02
         assert set(model["val"]) == set(model["image_level"]["intervals"]) | {"ece"}
     assert load(done[0], "metrics/val.json") == details["ensemble"]["val"]
+
+
+def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
+    folder, _ = done
+    members = {
+        name: tables.read_predictions(folder / f"data/predictions/{name}.csv") for name in ("lite0", "lite0_ham")
+    }
+    index = pd.read_csv(folder / "data/prepared/index.csv").merge(pd.read_csv(folder / "data/split.csv"))
+    counts = index.query("split == 'train'").dx.value_counts().to_dict()
+    options = params.read(folder / "params.yaml").evaluate
+    crossed = cross_fitted(members, counts, options)
+    right = (crossed.dx == crossed.predicted).mean()
+    assert load(folder, "metrics/val.json")["accuracy"] == pytest.approx(right, abs=1e-6)
 
 
 def test_series_agree_with_the_numbers(done):

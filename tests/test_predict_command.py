@@ -218,6 +218,30 @@ def test_a_model_that_states_its_preparation_is_prepared_so(predict, project, tm
     np.testing.assert_allclose(found[list(CLASSES)], expected, atol=2e-6)
 
 
+def test_an_output_that_is_a_folder_is_refused_before_the_work(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["dermaline", "predict", "folder", "--output", str(tmp_path)])
+    monkeypatch.setattr(photographs, "decoded", None)
+    with pytest.raises(DermalineError, match=f"{tmp_path}: is a folder"):
+        __main__.main()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_a_name_in_another_encoding_does_not_stop_the_others(predict, tmp_path):
+    for name in (b"m\xe9lanome.jpg", b"plain.jpg"):
+        (tmp_path / os.fsdecode(name)).write_bytes(photograph(1))
+    assert list(predict(str(tmp_path), "--model", "models/first").image_id) == ["m\\udce9lanome", "plain"]
+
+
+def test_a_zip_in_a_folder_is_not_opened_which_is_said(predict, project, capsys):
+    shutil.copy(project / "more.zip", project / "folder/deeper")
+    try:
+        assert list(predict("folder", "--model", "models/first").image_id) == ["a", "d", "b", "c"]
+    finally:
+        (project / "folder/deeper/more.zip").unlink()
+    assert "zips in folder are not opened; name them" in capsys.readouterr().err
+
+
 def test_two_files_with_one_id_are_refused(predict, tmp_path):
     (tmp_path / "a.png").write_bytes(photograph(1, "PNG"))
     with pytest.raises(DermalineError, match=r"folder/a\.jpg and .*a\.png have one image id, 'a'"):

@@ -1,16 +1,19 @@
 """Preparing: what becomes of good images and of each kind of bad input."""
 
+import contextlib
 import io
 import json
 import shutil
+import struct
 
 import numpy as np
 import pandas as pd
 import pytest
 from closure import ROOT
-from PIL import Image, ImageFilter
+from PIL import ExifTags, Image, ImageFilter
 from stage import error_line, run_stage
 
+from dermaline.data.decode import BadImageError, decode
 from dermaline.sources.archive import COLUMNS, writing
 
 
@@ -93,6 +96,7 @@ def test_a_near_duplicate_under_another_lesion_joins_its_group(folder):
 
 TRUNCATED = encoded(photograph(9))[:900]
 BOMB = encoded(Image.new("1", (12_000, 9_000)), "PNG")
+DEEP = encoded(Image.fromarray(np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)), "PNG")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,9 @@ BOMB = encoded(Image.new("1", (12_000, 9_000)), "PNG")
         (b"a text", "not an image file"),
         (b"", "not an image file"),
         (BOMB, "108 megapixels"),
+        (DEEP, "more than 8 bits a channel"),
     ],
-    ids=["truncated", "text", "empty", "bomb"],
+    ids=["truncated", "text", "empty", "bomb", "16 bits"],
 )
 def test_a_bad_image_stops_or_is_left_out_as_the_rule_says(folder, content, reason):
     write_raw(folder, [encoded(photograph(0)), content, encoded(photograph(2))])
@@ -121,6 +126,30 @@ def test_a_bad_image_stops_or_is_left_out_as_the_rule_says(folder, content, reas
     images = np.load(folder / "data/prepared/images.npy")
     assert len(images) == 2
     assert images[1].any()
+
+
+def test_a_photograph_on_its_side_is_turned_and_as_sharp_as_upright():
+    fine = np.random.default_rng(0).integers(0, 255, (1536, 2048, 3), dtype=np.uint8)
+    upright = Image.fromarray(fine).resize((1024, 768)).resize((2048, 1536))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees clockwise
+    side = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(side, "JPEG", quality=95, exif=exif)
+    straight = io.BytesIO()
+    upright.save(straight, "JPEG", quality=95)
+    one, other = (decode(file.getvalue(), (192, 256), 50).astype(float) for file in (straight, side))
+    assert np.abs(one - other).mean() < 2
+    assert other.std() == pytest.approx(one.std(), rel=0.05)  # a smaller one, enlarged, would be smoother
+
+
+def test_odd_exif_costs_one_image_at_most():
+    turned = struct.pack("<HHIHH", ExifTags.Base.Orientation, 3, 1, 6, 0)
+    no_number = struct.pack("<HHI4s", ExifTags.Base.XResolution, 2, 2, b"x")  # a text where a fraction should be
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + no_number + bytes(4)
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", exif=exif)
+    with contextlib.suppress(BadImageError):
+        assert decode(file.getvalue(), (48, 64), 50).shape == (48, 64, 3)
 
 
 def test_an_image_that_is_listed_but_missing_is_named(folder):

@@ -16,7 +16,7 @@ from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
-from dermaline.release import RELEASED, release
+from dermaline.release import RELEASED, halved, release
 
 CPU = fabric("cpu", "32-true")
 
@@ -64,6 +64,32 @@ def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_imag
     shutil.rmtree(run / "models")
     with pytest.raises(DermalineError, match="not there; run dvc repro, or name a model with --model"):
         choose([], None)
+
+
+def test_a_decision_goes_with_the_models_beside_it(run):
+    release()
+    assert choose([], Path("released/decision.json")).folders == [Path("released/lite0")]
+    assert choose([], run / "metrics/decision.json").folders == [Path("models/lite0")]
+    shutil.rmtree(run / "models")
+    with pytest.raises(DermalineError, match="models/lite0: not there"):
+        choose([], Path("metrics/decision.json"))
+    shutil.copy(run / "metrics/decision.json", run / "mine.json")
+    assert choose([], Path("mine.json")).folders == [Path("released/lite0")]
+
+
+def test_what_float16_can_not_hold_stays_as_it_is():
+    for kept in (torch.tensor([1.0, 83_614.7]), torch.tensor([3, 4])):
+        assert halved(kept) is kept
+    assert halved(torch.tensor([1.0, 2.5])).dtype == torch.float16
+
+
+def test_a_recipe_is_kept_to_the_last_digit(run):
+    recipe = tiny.recipe(lr=1.25e-7, weight_decay=0.12345678)
+    save(run / "models/lite0", load(run / "models/lite0")[0].state_dict(), recipe, {"val_accuracy": 1 / 3})
+    release()
+    for folder in ("models", "released"):
+        assert load(run / folder / "lite0")[1] == recipe
+        assert json.loads((run / folder / "lite0/recipe.json").read_text())["val_accuracy"] == 0.333333
 
 
 def test_the_shipped_release_is_whole_and_small(monkeypatch, tmp_path):

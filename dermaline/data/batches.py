@@ -53,8 +53,15 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
 
 
 def generated() -> bool:
-    """Whether the packed images were drawn by our own generator, so that nothing learned from them is of skin."""
-    first = pd.read_csv(PREPARED / "index.csv", nrows=1)
+    """Whether the packed images were drawn by our own generator, so that nothing learned from them is of skin.
+
+    Raises:
+        DermalineError: none are packed.
+    """
+    try:
+        first = pd.read_csv(PREPARED / "index.csv", nrows=1)
+    except FileNotFoundError as problem:
+        raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
     return SOURCE in first and first[SOURCE].iloc[0] == GENERATED
 
 

@@ -4,9 +4,9 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-DAMAGED = (OSError, ValueError, SyntaxError, struct.error)  # what Pillow raises on damaged files
+DAMAGED = (OSError, ValueError, TypeError, SyntaxError, struct.error)  # what Pillow raises on damaged files
 Image.MAX_IMAGE_PIXELS = None  # the limit is a parameter here, checked before any pixel is decoded
 
 
@@ -26,11 +26,14 @@ def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.n
         uint8 array [height, width, 3], RGB.
 
     Raises:
-        BadImageError: not an image, truncated, or too large.
+        BadImageError: not an image, truncated, too large, or of more than 8 bits a channel (Pillow would clip them).
     """
     image = _opened(content, max_megapixels)
+    if image.mode.startswith(("I", "F")):
+        raise BadImageError(f"pixels of mode {image.mode}, more than 8 bits a channel; convert it")
     try:
-        image.draft("RGB", (size[1], size[0]))  # a JPEG is decoded at 1/2, 1/4 or 1/8 when that is still enough
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) > 4  # on its side, and is turned below
+        image.draft("RGB", size if lies else size[::-1])  # a JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough
         image = ImageOps.exif_transpose(image).convert("RGB")
         return np.asarray(ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BICUBIC))
     except DAMAGED as problem:

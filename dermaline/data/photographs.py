@@ -1,5 +1,6 @@
 """Photographs wherever they lie: finding them in folders and zips, and decoding them on all cores, block by block."""
 
+import sys
 import zipfile
 import zlib
 from collections import deque
@@ -65,7 +66,8 @@ def _opened(path: Path) -> zipfile.ZipFile:
 def find(paths: Sequence[Path]) -> list[Photograph]:
     """The photographs of files (taken as they are), folders and zips (their JPEG and PNG files at any depth).
 
-    What is hidden (its name, or a folder's on the way, starts with a dot) and `__MACOSX` is passed over.
+    A zip in a folder is not opened, which is said. What is hidden (its name, or a folder's on the way, starts with a
+    dot) and `__MACOSX` is passed over.
 
     Raises:
         DermalineError: a path does not exist, a zip is none, two photographs have one image id (a file's name less its
@@ -84,8 +86,10 @@ def find(paths: Sequence[Path]) -> list[Photograph]:
 
 def _within(path: Path) -> list[Photograph]:
     if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if _wanted(one.relative_to(path)) and one.is_file())
-        return [Photograph(one) for one in files]
+        files = sorted(one for one in path.rglob("*") if one.is_file())
+        if any(one.suffix.lower() == ".zip" for one in files):
+            print(f"note: zips in {path} are not opened; name them to have their images too", file=sys.stderr)
+        return [Photograph(one) for one in files if _wanted(one.relative_to(path))]
     if not path.is_file():
         raise DermalineError(f"{path}: no such file or folder; name images, folders or zips of images")
     if path.suffix.lower() != ".zip":

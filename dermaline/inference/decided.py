@@ -15,13 +15,12 @@ class Decided(NamedTuple):
     """A decision, and the tables it makes (see `evaluation.tables`)."""
 
     decision: Decision
-    val: pd.DataFrame
     test: pd.DataFrame
     lesions: pd.DataFrame  # of test: one row each, averaged and decided on again by the same rule
 
 
 def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decided:
-    """Fit a decision on the val rows, and apply it to them and to the test rows.
+    """Fit a decision on the val rows, and apply it to the test rows.
 
     Args:
         members: predictions of each recipe, in one order of images.
@@ -36,7 +35,6 @@ def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int],
     averaged = tables.probabilities(lesions)
     return Decided(
         decision=decision,
-        val=tables.decided(val[0], *decision.apply(raw_val)),
         test=images,
         lesions=tables.decided(lesions, averaged, decision.diagnose(averaged)),
     )
@@ -47,7 +45,8 @@ def cross_fitted(
 ) -> pd.DataFrame:
     """Decide on the val rows without having seen them: fitted on the groups of one half, applied to the other's.
 
-    Arguments as for `decide`; returns its table of the val rows, one half after the other.
+    What is fitted looks better on the rows it was fitted on, most of all the decision for balanced accuracy.
+    Arguments as for `decide`; returns the table of the val rows, one half after the other.
     """
     val = {name: table[table["split"] == "val"] for name, table in members.items()}
     group = next(iter(val.values()))["group"]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
-from dermaline.files import replacing, write_json
+from dermaline.files import replacing, rounded, write_json
 from dermaline.models.network import Network
 from dermaline.params import Recipe
 
@@ -23,7 +23,8 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         save_file(
             {name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial / "model.safetensors"
         )
-        write_json(partial / RECIPE, {"classes": CLASSES, "recipe": recipe.model_dump(mode="json"), **facts})
+        settings = recipe.model_dump(mode="json")
+        write_json(partial / RECIPE, {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
 
 
 def facts(folder: Path) -> dict:
@@ -39,10 +40,11 @@ def facts(folder: Path) -> dict:
 
 
 def warnings(weights: Path, split: str) -> list[str]:
-    """A line when training starts from a model of ours that was trained on another split than `split` (its digest)."""
+    """A line when training starts from a model of ours that is not known to be trained on `split` (a digest)."""
     if not (weights.parent / RECIPE).exists() or facts(weights.parent).get("split") == split:
         return []
-    return [f"warning: {weights.parent} was trained on another split; it may have seen images of this val and test"]
+    how = "was trained on another split" if "split" in facts(weights.parent) else "does not say on which split"
+    return [f"warning: {weights.parent} {how}; it may have seen images of this val and test"]
 
 
 def load(folder: Path) -> tuple[Network, Recipe]:

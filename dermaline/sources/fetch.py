@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +24,11 @@ def download(
     size: int | None = None,
     md5: str | None = None,
     session: requests.Session | None = None,
-    params: Mapping[str, str] | None = None,
 ) -> Path:
     """Download `url` to `target`, going on from `TARGET.part` where an earlier attempt ended.
 
     Args:
-        url: an HTTP address, asked with the query `params`.
+        url: an HTTP address.
         target: appears only when whole and checked; one that is there and passes the checks is reused.
         size: bytes the file must have.
         md5: hexadecimal digest it must have.
@@ -48,7 +46,7 @@ def download(
             return target
         target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    transfer = _Transfer(session or requests.Session(), url, params, target.with_name(target.name + ".part"), size)
+    transfer = _Transfer(session or requests.Session(), url, target.with_name(target.name + ".part"), size)
     transfer.run()
     fault = _fault(transfer.part, size, md5)
     if fault:
@@ -88,7 +86,6 @@ class _Transfer:
 
     session: requests.Session
     url: str
-    params: Mapping[str, str] | None
     part: Path
     size: int | None
 
@@ -123,7 +120,7 @@ class _Transfer:
         headers = {"Accept-Encoding": "identity"}  # ranges and sizes count the stored bytes
         if have and begun:
             headers |= {"Range": f"bytes={have}-", "If-Range": begun}
-        with self.session.get(self.url, params=self.params, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        with self.session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             self._check(answer, have, begun)
             if answer.status_code == 200:
                 self.start_over()
