@@ -55,6 +55,7 @@ def crossval(names: Sequence[str], output: Path) -> str:
     options = params.read().evaluate
     experiments = read(names)
     check_alike(experiments)
+    check_starts(experiments)
     models = {name: in_order(name, folds, experiments) for name, folds in collect(experiments, options).items()}
     pooled = models_table({name: pd.concat(fold.test for fold in folds) for name, folds in models.items()}, options)
     found = {name: describe(folds, options) for name, folds in models.items()}
@@ -129,6 +130,16 @@ def check_alike(experiments: Sequence[Experiment]) -> None:
             what = f"experiments {seen[unlike[0]][0]} and {one.name} differ in {', '.join(unlike)}"
             hint = "name those that belong together (two settings of one recipe are two entries of recipes)"
             raise DermalineError(f"crossval: {what}; {hint}")
+
+
+def check_starts(experiments: Sequence[Experiment]) -> None:
+    """Refuse recipes that start from a trained model: it has seen most of what a fold tests."""
+    for one in experiments:
+        for name in one.params.ensemble:
+            start = Path(one.params.recipes[name].weights)
+            if (start.parent / "recipe.json").exists():
+                what = f"recipes.{name} starts from {start}, a model trained on images that other folds test"
+                raise DermalineError(f"crossval: experiment {one.name}: {what}; start from pretrained weights")
 
 
 def collect(experiments: Sequence[Experiment], options: params.Evaluate) -> dict[str, dict[int, Fold]]:

@@ -193,3 +193,11 @@ def test_what_cannot_be_read_is_named(repository):
     line = error("both-0", "both-1", "both-2")
     Path("away").rename(repository.folder / ".dvc/cache")
     assert "experiment both-0: data/predictions/lite0.csv is not in Git nor in DVC's cache" in line
+
+
+def test_a_recipe_that_starts_from_a_trained_model_is_refused(repository):
+    start = "trained/model.safetensors"
+    repository.experiment("started", "split.fold=0", f"recipes.lite0.weights={start}")
+    (repository.folder / "trained").mkdir()
+    (repository.folder / "trained/recipe.json").write_text("{}")
+    assert f"experiment started: recipes.lite0 starts from {start}" in error("started")

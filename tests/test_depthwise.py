@@ -46,6 +46,16 @@ def test_the_same_maps_and_gradients(kernel, stride, bias):
         assert error < before * 1.1 + 1e-6
 
 
+def test_numbers_for_pairs_are_taken_as_torch_takes_them():
+    torch.manual_seed(0)
+    images, weight = torch.randn(2, 8, 12, 12), torch.randn(8, 1, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = conv2d(images, weight, stride=2, padding=1, groups=8)
+        with quick_depthwise(CPU):
+            assert torch.equal(conv2d(images, weight, stride=2, padding=1, groups=8), plain)
+            assert conv2d(images, torch.randn(4, 8, 1, 1), stride=2).shape == (2, 4, 6, 6)
+
+
 def test_other_convolutions_and_other_precisions_are_left_alone():
     torch.manual_seed(0)
     images = torch.randn(2, 8, 12, 12)

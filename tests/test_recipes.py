@@ -19,7 +19,9 @@ def small(recipe: Recipe, name: str) -> Recipe:
     """The recipe with small images, one epoch a phase, and no weights that would have to be fetched."""
     side = 64 if name in WINDOWED else 32
     phases = [phase.model_copy(update={"epochs": 1, "size": (side, side)}) for phase in recipe.phases]
-    weights = recipe.weights if recipe.backbone.startswith("tf_efficientnet_lite") else "none"
+    lite = recipe.backbone.startswith("tf_efficientnet_lite")
+    start = str(ROOT / recipe.weights) if recipe.weights.endswith(".safetensors") else recipe.weights
+    weights = start if lite else "none"
     changes = {"size": (side, side), "phases": phases, "weights": weights, "batch_size": 8, "precision": "32-true"}
     return recipe.model_copy(update=changes)
 

@@ -13,8 +13,6 @@ from dermaline.files import replacing, rounded, write_json
 from dermaline.models.network import Network
 from dermaline.params import Recipe
 
-RECIPE = "recipe.json"
-
 
 def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: dict) -> None:
     """Write a model folder whole: the weights, and the recipe with the class order and whatever `facts` add."""
@@ -24,7 +22,7 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
             {name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial / "model.safetensors"
         )
         settings = recipe.model_dump(mode="json")
-        write_json(partial / RECIPE, {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
+        write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
 
 
 def facts(folder: Path) -> dict:
@@ -34,14 +32,14 @@ def facts(folder: Path) -> dict:
         DermalineError: it is missing or no JSON.
     """
     try:
-        return dict(json.loads((folder / RECIPE).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as problem:
         raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
 
 
 def warnings(weights: Path, split: str) -> list[str]:
     """A line when training starts from a model of ours that is not known to be trained on `split` (a digest)."""
-    if not (weights.parent / RECIPE).exists() or facts(weights.parent).get("split") == split:
+    if not (weights.parent / "recipe.json").exists() or facts(weights.parent).get("split") == split:
         return []
     how = "was trained on another split" if "split" in facts(weights.parent) else "does not say on which split"
     return [f"warning: {weights.parent} {how}; it may have seen images of this val and test"]

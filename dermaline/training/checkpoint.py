@@ -6,20 +6,22 @@ runs. The folder's name is a fingerprint of parameters, code and data, so nothin
 
 import hashlib
 import json
-import shutil
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dermaline.files import replacing, scratch
+from dermaline.files import scratch
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
     """A hash of the settings, the content of `files`, and the code of this project that is loaded now."""
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("dermaline", "stages")}
+    ours = ("dermaline", "stages", "__main__")  # the last is the script that runs
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
     code = [Path(module.__file__) for _, module in sorted(loaded.items()) if getattr(module, "__file__", None)]
     for path in [*code, *files]:
         with path.open("rb") as content:
@@ -32,16 +34,24 @@ class Scratch:
 
     def __init__(self, name: str) -> None:
         self.folder = scratch(name)
+        self.path = self.folder / "checkpoint.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole."""
-        with replacing(self.folder / "checkpoint.pt") as partial:
-            torch.save(state, partial)
+        """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole.
+
+        Two workers of a queue may train the same, so each writes under a name of its own.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        torch.save(state, partial)
+        partial.replace(self.path)
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, or None before the first."""
-        path = self.folder / "checkpoint.pt"
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        return torch.load(self.path, map_location="cpu", weights_only=True) if self.path.exists() else None
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the checkpoint, and the folder unless another worker is writing there."""
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()

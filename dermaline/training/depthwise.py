@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import conv2d
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
@@ -37,17 +38,18 @@ def _conv2d(
     images: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
-    stride: Pair = (1, 1),
-    padding: Pair | str = (0, 0),
-    dilation: Pair = (1, 1),
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
     groups: int = 1,
 ) -> torch.Tensor:
+    stride, dilation = _pair(stride), _pair(dilation)
     depthwise = groups == weight.shape[0] == images.shape[1] > 1
     slow = max(stride) > 1 or max(weight.shape[2:]) > 3
     if not (depthwise and slow) or isinstance(padding, str) or max(dilation) > 1:
         return conv2d(images, weight, bias, stride, padding, dilation, groups)
     kind = torch.get_autocast_dtype("cpu")
-    maps = _Depthwise.apply(images.to(kind), weight.to(kind), stride, padding)
+    maps = _Depthwise.apply(images.to(kind), weight.to(kind), stride, _pair(padding))
     return maps if bias is None else maps + bias.to(kind).view(1, -1, 1, 1)
 
 
