@@ -21,26 +21,30 @@ def release() -> str:
     """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
     Weights are stored as float16, half the bytes, but for those beyond its range (a variance of ResNet-50's first batch
-    norm is); they are computed with as before.
+    norm is); they are computed with as before. Other models there stay: a recipe may start from one.
 
     Raises:
-        DermalineError: the last run's models are not there.
+        DermalineError: the last run's models are not there, or were trained on generated images.
     """
-    decision = load(Path("metrics/decision.json"))
-    tta, details = params.read().predict.tta, _details()
-    with replacing(RELEASED) as folder:
-        for name in decision.recipes:
-            (folder / name).mkdir(parents=True)
-            said = facts(Path("models", name))
-            if said.get("generated"):
-                raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
-            weights = load_file(Path("models", name, "model.safetensors"))
-            save_file({key: halved(value) for key, value in weights.items()}, folder / name / "model.safetensors")
-            test = details[name]["image_level"]
-            measured = {key: test[key] for key in MEASURED if key in test}
-            write_json(folder / name / "recipe.json", said | {"tta": tta, "test": rounded(measured)}, exact=True)
-        decision.save(folder / "decision.json")
+    decision, details = load(Path("metrics/decision.json")), _details()
+    for name in decision.recipes:
+        _write(name, details[name]["image_level"])
+    decision.save(RELEASED / "decision.json")
     return f"{RELEASED}: {', '.join(decision.recipes)}"
+
+
+def _write(name: str, test: dict[str, Any]) -> None:
+    """Write one model's folder whole."""
+    said = facts(Path("models", name))
+    if said.get("generated"):
+        raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
+    weights = load_file(Path("models", name, "model.safetensors"))
+    measured = {key: test[key] for key in MEASURED if key in test}
+    with replacing(RELEASED / name) as folder:
+        folder.mkdir()
+        save_file({key: halved(value) for key, value in weights.items()}, folder / "model.safetensors")
+        tta = params.read().predict.tta
+        write_json(folder / "recipe.json", said | {"tta": tta, "test": rounded(measured)}, exact=True)
 
 
 def halved(value: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,12 @@ def test_a_decision_goes_with_the_models_beside_it(run):
     assert choose([], Path("mine.json")).folders == [Path("released/lite0")]
 
 
+def test_another_released_model_stays(run):
+    (run / "released/other").mkdir(parents=True)
+    release()
+    assert sorted(path.name for path in (run / "released").iterdir()) == ["decision.json", "lite0", "other"]
+
+
 def test_what_float16_can_not_hold_stays_as_it_is():
     for kept in (torch.tensor([1.0, 83_614.7]), torch.tensor([3, 4])):
         assert halved(kept) is kept
