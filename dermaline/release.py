@@ -26,25 +26,26 @@ def release() -> str:
     Raises:
         DermalineError: the last run's models are not there, or were trained on generated images.
     """
-    decision, details = load(Path("metrics/decision.json")), _details()
-    for name in decision.recipes:
-        _write(name, details[name]["image_level"])
+    decision, details, tta = load(Path("metrics/decision.json")), _details(), params.read().predict.tta
+    said = {name: facts(Path("models", name)) for name in decision.recipes}
+    for name, known in said.items():  # before anything is written: models and decision belong together
+        if known.get("generated"):
+            raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
+    for name, known in said.items():
+        test = details[name]["image_level"]
+        measured = rounded({key: test[key] for key in MEASURED if key in test})
+        _write(name, known | {"tta": tta, "test": measured})
     decision.save(RELEASED / "decision.json")
     return f"{RELEASED}: {', '.join(decision.recipes)}"
 
 
-def _write(name: str, test: dict[str, Any]) -> None:
-    """Write one model's folder whole."""
-    said = facts(Path("models", name))
-    if said.get("generated"):
-        raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
+def _write(name: str, known: dict[str, Any]) -> None:
+    """Write one model's folder whole, with what is known of it."""
     weights = load_file(Path("models", name, "model.safetensors"))
-    measured = {key: test[key] for key in MEASURED if key in test}
     with replacing(RELEASED / name) as folder:
         folder.mkdir()
         save_file({key: halved(value) for key, value in weights.items()}, folder / "model.safetensors")
-        tta = params.read().predict.tta
-        write_json(folder / "recipe.json", said | {"tta": tta, "test": rounded(measured)}, exact=True)
+        write_json(folder / "recipe.json", known, exact=True)
 
 
 def halved(value: torch.Tensor) -> torch.Tensor:

@@ -83,6 +83,16 @@ def test_another_released_model_stays(run):
     assert sorted(path.name for path in (run / "released").iterdir()) == ["decision.json", "lite0", "other"]
 
 
+def test_nothing_is_written_when_one_of_the_models_can_not_be_released(run):
+    shutil.copytree(run / "models/lite0", run / "models/toy")
+    known = json.loads((run / "models/toy/recipe.json").read_text())
+    (run / "models/toy/recipe.json").write_text(json.dumps(known | {"generated": True}))
+    plain(["lite0", "toy"]).save(run / "metrics/decision.json")
+    with pytest.raises(DermalineError, match="models/toy: trained on generated images"):
+        release()
+    assert not (run / "released").exists()
+
+
 def test_what_float16_can_not_hold_stays_as_it_is():
     for kept in (torch.tensor([1.0, 83_614.7]), torch.tensor([3, 4])):
         assert halved(kept) is kept
