@@ -9,6 +9,9 @@ from lightning_fabric import Fabric
 
 from dermaline.errors import DermalineError
 
+# The libraries' own switches for one way of computing, whatever the CPU: ATen's kernels, oneDNN's, MKL's.
+PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
+PORTABLE_THREADS = 2  # sums are shared out among them, so their number is part of the result
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
@@ -18,7 +21,8 @@ def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
 
     Args:
         device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda` or `mps`.
-        precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`.
+        precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`; `portable`
+            is `32-true` and, on a CPU, see `_pin`.
         devices: how many of this machine (on a CPU, processes); under torchrun its numbers hold instead.
 
     Raises:
@@ -30,6 +34,10 @@ def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         raise DermalineError(f"params.yaml: compute.device: no {device} here; use auto or cpu")
     if precision == "auto":
         precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
+    if precision == "portable":
+        precision = "32-true"
+        if device == "cpu":
+            _pin()
     if device == "cpu":
         _keep_memory()
     if device == "cuda" and devices > torch.cuda.device_count():
@@ -61,6 +69,17 @@ def _computes_in_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return device == "cpu" and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+
+
+def _pin() -> None:
+    """Have the same bits on every x86-64 CPU with AVX2 (nearly all since 2015), for the rest of this process.
+
+    The switches are read when a library first computes, so it is early enough after their import. What stays with the
+    CPU is MKL's vector mathematics (`torch.sqrt`, `log10`, `asin` and `atan` differ in the last bit; `exp`, `log`, `sin`
+    and `pow` do not), which training must keep clear of: see `training/optimizer.py`.
+    """
+    os.environ |= PORTABLE
+    torch.set_num_threads(PORTABLE_THREADS)
 
 
 def _keep_memory() -> None:

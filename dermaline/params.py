@@ -194,7 +194,7 @@ class Recipe(Mixing, Augment, Loss, Optimizer, Architecture):
     ema: Annotated[float, within(0, 0.99999)]
     select: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
     patience: Count
-    precision: Literal["auto", "bf16-mixed", "32-true"]
+    precision: Literal["auto", "bf16-mixed", "32-true", "portable"]
     seed: Seed
 
     @model_validator(mode="after")

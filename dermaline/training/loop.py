@@ -80,7 +80,7 @@ class Training:
         self.recipe, self.train, self.val, self.fabric, self.scratch = recipe, train, val, fabric, scratch
         self.share = slice(fabric.global_rank, None, fabric.world_size)
         torch.manual_seed(recipe.seed)
-        network = Network(recipe, pretrained=True).to(fabric.device, memory_format=torch.channels_last)
+        network = Network(recipe, pretrained=True).to(fabric.device)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             network = convert_sync_batchnorm(network)  # torch has none for a CPU, where each process counts alone
         self.network: Network = network

@@ -28,5 +28,10 @@ def make_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.
     for depth in range(phase.first_layer, len(layers)):
         rate = options.lr * phase.backbone * options.layer_decay ** (len(layers) - depth)
         groups = split(layers[depth], rate) + groups
-    own_clip = {"max_grad_norm": None} if options.optimizer == "lamb" else {}  # timm's clips at 1, beside our `clip`
-    return create_optimizer_v2(groups, opt=options.optimizer, lr=options.lr, weight_decay=0.0, momentum=0.9, **own_clip)
+    own = {
+        "lamb": {"max_grad_norm": None},  # timm's clips at 1, beside our `clip`
+        # The others' square root on a CPU is MKL's, which rounds by processor; the fused one's is exact. It wants weights
+        # and gradients in one layout, so the network's weights are contiguous.
+        **dict.fromkeys(("adam", "adamw"), {"fused": True}),
+    }.get(options.optimizer, {})
+    return create_optimizer_v2(groups, opt=options.optimizer, lr=options.lr, weight_decay=0.0, momentum=0.9, **own)
