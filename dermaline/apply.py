@@ -7,25 +7,22 @@ from typing import NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from dermaline import forms, params, release
 from dermaline.classes import CLASSES
 from dermaline.compute import in_words
 from dermaline.data import photographs
-from dermaline.data.metadata import MISSING, encode
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, require_file
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
 from dermaline.models.store import facts
+from dermaline.patients import Known, read_metadata
 
 Home = tuple[Path, Path]  # a decision, and the folder with the models it is of
 LAST_RUN: Home = (Path("metrics/decision.json"), Path("models"))
 RELEASED: Home = (release.RELEASED / "decision.json", release.RELEASED)
-
-Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 
 
 class Chosen(NamedTuple):
@@ -57,7 +54,7 @@ def predict(
         decision: what `evaluate` wrote; without one, named models are averaged plainly.
         output: the CSV file to write, whole or not at all.
         form: a key of `FORMS`.
-        metadata: a table of `image_id` and any of age, sex, localization; None, and images it lacks: nothing is known.
+        metadata: a table as of `read_metadata`; None, and images it lacks: nothing is known.
         tta: None is as the model's folder or `predict.tta` says.
         device: as `compute.device`.
 
@@ -136,26 +133,6 @@ def _homes(decision: Path | None) -> list[Home]:
         return homes
     own = [home for home in homes if home[0].resolve() == decision.resolve()]
     return own or [(decision, folder) for _, folder in homes]
-
-
-def read_metadata(path: Path | None, wanted: list[str]) -> Known:
-    """A function from image ids to what the table at `path` knows of them; said on stderr when it lacks any `wanted`.
-
-    Raises:
-        DermalineError: the table can't be read, has an image twice, or an age that is none.
-    """
-    if path is None:
-        return lambda image_ids: None
-    table = forms.by_id(path, forms.read(path))
-    try:
-        vectors = torch.cat([encode(table), MISSING[None]])
-    except DermalineError as problem:
-        raise DermalineError(f"{path}: {problem}") from None
-    index = pd.Index(table["image_id"])
-    absent = int((index.get_indexer(wanted) < 0).sum())
-    if absent:
-        print(f"note: {path} has no row for {absent} of {len(wanted)} images", file=sys.stderr)
-    return lambda image_ids: vectors[index.get_indexer(image_ids)]  # -1, the last: an image that is not there
 
 
 def _write(

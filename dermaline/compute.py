@@ -6,6 +6,7 @@ import sys
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dermaline.errors import DermalineError
 
@@ -17,19 +18,20 @@ AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.
 
 
 def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
-    """A Fabric, with its processes started: one a device, or those that torchrun has started.
+    """A Fabric, with its processes started: one a device, or those that torchrun (and nothing else) has started.
 
     Args:
-        device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda` or `mps`.
-        precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`; `portable`
-            is `32-true` and, on a CPU, see `_pin`.
+        device: `auto` (CUDA, then MPS, then CPU; for `portable` the CPU), `cpu`, `cuda` or `mps`.
+        precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`;
+            `portable` is `32-true` and, on a CPU, see `_pin`.
         devices: how many of this machine (on a CPU, processes); under torchrun its numbers hold instead.
 
     Raises:
         DermalineError: the device, or so many, are not there.
     """
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if AVAILABLE[name]())
+        order = ("cpu",) if precision == "portable" else ("cuda", "mps", "cpu")
+        device = next(name for name in order if AVAILABLE[name]())
     if not AVAILABLE[device]():
         raise DermalineError(f"params.yaml: compute.device: no {device} here; use auto or cpu")
     if precision == "auto":
@@ -45,11 +47,20 @@ def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
             f"params.yaml: compute.devices: {devices} of {torch.cuda.device_count()} are there; lower it"
         )
     nodes = 1
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    started: LightningEnvironment | TorchElasticEnvironment = LightningEnvironment()
+    if TorchElasticEnvironment.detect():
+        started = TorchElasticEnvironment()
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     strategy = "ddp" if devices * nodes > 1 else "auto"
-    found = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+    found = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=precision,
+        plugins=started,  # named, so that a job of SLURM, MPI or LSF around this process is not taken for its own tasks
+    )
     found.launch()
     return found
 
@@ -75,8 +86,8 @@ def _pin() -> None:
     """Have the same bits on every x86-64 CPU with AVX2 (nearly all since 2015), for the rest of this process.
 
     The switches are read when a library first computes, so it is early enough after their import. What stays with the
-    CPU is MKL's vector mathematics (`torch.sqrt`, `log10`, `asin` and `atan` differ in the last bit; `exp`, `log`, `sin`
-    and `pow` do not), which training must keep clear of: see `training/optimizer.py`.
+    CPU is MKL's vector mathematics (`torch.sqrt`, `log10`, `asin` and `atan` differ in the last bit; `exp`, `log`,
+    `sin` and `pow` do not), which training must keep clear of: see `training/optimizer.py`.
     """
     os.environ |= PORTABLE
     torch.set_num_threads(PORTABLE_THREADS)

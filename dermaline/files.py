@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,10 @@ DIGITS = 6
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
 
-    The block may make a file or a folder there. On an error nothing is left behind, and what a killed run left is
-    removed by the next one.
+    The block may make a file or a folder there. A symbolic link stays one: what it leads to is replaced. On an error
+    nothing is left behind, and what a killed run left is removed by the next one.
     """
-    path = Path(path)
+    path = _led_to(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
@@ -32,6 +33,14 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         _remove(partial)
+
+
+def _led_to(path: Path) -> Path:
+    """Where a link leads, at any number of steps; but a file that may not be written, as DVC's cache, is let be."""
+    if not path.is_symlink():
+        return path
+    end = Path(os.path.realpath(path))  # `resolve` raises on a link to itself
+    return path if end.is_file() and not end.stat().st_mode & stat.S_IWUSR else end
 
 
 def _remove(path: Path) -> None:
@@ -81,9 +90,10 @@ def scratch(*names: str) -> Path:
 
 
 def require_file(path: Path) -> None:
-    """Stop, before the work that is to fill it, if `path` is a folder; raises a `DermalineError`."""
-    if path.is_dir():
-        raise DermalineError(f"{path}: is a folder; give the name of a file")
+    """Stop, before the work that is to fill it, if `path` is a folder or a device; raises a `DermalineError`."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise DermalineError(f"{path}: is {what}; give the name of a file")
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -1,5 +1,6 @@
 """Tables that people bring and take away: comma- or tab-separated files, and the form of ISIC 2018 Task 3."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ ISIC: dict[str, str] = {name.upper(): name for name in ("mel", "nv", "bcc", "aki
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a CSV or TSV file as strings; what is empty, `NA` or `nan` is NaN.
+    """Read a CSV or TSV file as strings, without blanks around them; what is empty, `NA` or `nan` is NaN.
 
     Raises:
         DermalineError: it is missing, no table, or without rows.
@@ -22,13 +23,15 @@ def read(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             separator = "\t" if "\t" in file.readline() else ","
-        options = {"keep_default_na": False, "na_values": ["", "NA", "nan"], "encoding": "utf-8-sig"}
-        table = pd.read_csv(path, sep=separator, dtype=str, **options)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
+        options = {"keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a field too many is cut off
+            table = pd.read_csv(path, sep=separator, dtype=str, **options)
+    except (OSError, ValueError, pd.errors.ParserWarning) as problem:  # pandas' errors are, and that of an encoding
         raise DermalineError(f"{path}: not a table that can be read ({problem}); give a CSV file") from None
     if table.empty:
         raise DermalineError(f"{path}: has no rows")
-    return table
+    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    return table.mask(table.isin(["", "NA", "nan"]))
 
 
 def by_id(path: Path, table: pd.DataFrame) -> pd.DataFrame:

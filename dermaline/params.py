@@ -1,6 +1,7 @@
 """The typed view of `params.yaml`, the only place where a hyper-parameter stands."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -28,6 +29,7 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # of a recipe: DVC makes a path, a key and a word of a command of it
 Count = Annotated[int, within(1, 10**9)]
 Seed = Annotated[int, within(0, 2**31 - 1)]
 Share = Annotated[float, within(0, 1)]
@@ -81,6 +83,7 @@ class Prepare(Section):
     bad_images: Literal["stop", "drop"]
     max_megapixels: Positive
     duplicate_similarity: Share
+    duplicate_similarity_same_facts: Share
 
 
 class Split(Section):
@@ -246,6 +249,9 @@ class Params(Section):
     def _ensemble_is_known(self) -> "Params":
         if not self.ensemble:
             raise ValueError("ensemble: is empty; name at least one of recipes")
+        for name in (*self.ensemble, *self.recipes):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"recipes: {name!r} is no name: letters, digits, _ and - only")
         if "ensemble" in self.recipes:
             raise ValueError("recipes: 'ensemble' is the name of them all together; call the recipe otherwise")
         for name in self.ensemble:

@@ -1,1 +1,8 @@
-"""One small script a stage; `dvc.yaml` runs each as `python -m stages.NAME`."""
+"""The scripts that DVC runs. All compute in one way, whatever the CPU: NumPy's kernels for newer ones round otherwise.
+
+The switch is read when NumPy is first imported, which is after this. A feature that the CPU lacks is no error.
+"""
+
+import os
+
+os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2

@@ -8,7 +8,8 @@ import pandas as pd
 
 from dermaline import params
 from dermaline.data.decode import decode, decode_mask
-from dermaline.data.duplicates import groups, similar_pairs
+from dermaline.data.duplicates import near_duplicates
+from dermaline.data.groups import groups
 from dermaline.data.pack import keep_rows, pack
 from dermaline.data.table import read_table
 from dermaline.errors import DermalineError, run
@@ -18,6 +19,7 @@ from dermaline.sources.archive import RawZip
 
 RAW = Path("data/raw")
 PREPARED = Path("data/prepared")
+MANY = 5  # lesions in one group, from which it is more likely a chain of false alarms than one lesion
 
 
 def refuse(path: Path, bad: dict[str, str]) -> None:
@@ -50,18 +52,33 @@ def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd
     return table, bad
 
 
+def largest_group(index: pd.DataFrame) -> dict:
+    """The group of the most lesions; a split deals it as one, so it should be small."""
+    lesions = index.groupby("group").lesion_id.nunique()
+    name = lesions.idxmax()
+    largest = {"group": name, "lesions": int(lesions[name]), "images": int((index.group == name).sum())}
+    if largest["lesions"] >= MANY:
+        print(
+            f"warning: near-duplicates join {largest['lesions']} lesions ({largest['images']} images) to one group, "
+            f"{name}; look at near_duplicates in {PREPARED}/report.json, and raise prepare.duplicate_similarity "
+            "if they are none"
+        )
+    return largest
+
+
 def report(index: pd.DataFrame, bad: dict[str, str], pairs: pd.DataFrame) -> dict:
     return {
         "images": len(index),
         "lesions": int(index.lesion_id.nunique()),
         "groups": int(index.group.nunique()),
+        "largest_group": largest_group(index),
         "images_per_class": index.dx.value_counts().sort_index().to_dict(),
         "lesions_per_class": index.groupby("dx").lesion_id.nunique().to_dict(),
         "missing": {name: int(index[name].isna().sum()) for name in ("age", "sex", "localization")},
         "dropped": bad,
         "near_duplicates": [
-            {"a": index.image_id[p.a], "b": index.image_id[p.b], "similarity": float(p.similarity)}
-            for p in pairs.itertuples()
+            {"a": index.image_id[a], "b": index.image_id[b], "similarity": None if pd.isna(value) else float(value)}
+            for a, b, value in pairs.itertuples(index=False)
         ],
     }
 
@@ -72,8 +89,7 @@ def main() -> None:
     with replacing(PREPARED) as folder:
         folder.mkdir(parents=True)
         table, bad = pack_images(table, options, folder)
-        pairs = similar_pairs(np.load(folder / "images.npy", mmap_mode="r"), options.duplicate_similarity)
-        pairs = pairs[table.lesion_id[pairs.a].to_numpy() != table.lesion_id[pairs.b].to_numpy()]
+        pairs = near_duplicates(RawZip(RAW / "images.zip"), table, options)
         table.insert(2, "group", groups(table.lesion_id, pairs))
         table.insert(0, "row", table.index)
         table.to_csv(folder / "index.csv", index=False, lineterminator="\n")

@@ -12,6 +12,7 @@ from dermaline.files import write_json, write_text
 
 def main() -> None:
     options = params.load("split")
+    params.load("ensemble")  # refuses bad names before DVC makes paths and commands of them
     index = pd.read_csv("data/prepared/index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     index["split"] = split_images(index, options)
     write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))

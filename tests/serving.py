@@ -128,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         site, body = self.site, reply.body
         stalls = seen.path == site.stall_on
         stop = len(body) // 2 if stalls else site.cuts.pop(0) if site.cuts and len(body) > 1000 else None
-        seen.sent = self.wfile.write(body[:stop])
+        seen.sent = len(body[:stop])  # noted before, so that it stands when the client has the last byte
+        self.wfile.write(body[:stop])
         self.close_connection = stop is not None
         if stalls:
             site.closing.wait(30)

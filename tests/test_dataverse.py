@@ -1,6 +1,8 @@
 """The Dataverse source against a server that answers as Dataverse does, with all of HAM10000 in small."""
 
 import hashlib
+import json
+import re
 
 import pandas as pd
 import pytest
@@ -8,11 +10,13 @@ import pytest
 from dermaline import params
 from dermaline.errors import DermalineError
 from dermaline.sources import dataverse, fetch
+from dermaline.sources.dataverse import CHECK, OTHERS
 from tests.serving import Reply, Server, contents, dataverse_files, run_download, start_download, table, wait_until
 
 LISTING = "/api/datasets/:persistentId/versions/:latest-published/files"
 PART_2 = "HAM10000_images_part_2.zip"
 TABLE = "HAM10000_metadata.tab"
+SENTENCE = "Your IP address is not welcome here"
 
 
 class Dataverse(Server):
@@ -92,18 +96,47 @@ def test_wrong_bytes_are_not_accepted(server, tmp_path):
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (Reply.json({"status": "ERROR", "message": "Dataset not found."}, 404), r"\(404: Dataset not found\.\)"),
-        (Reply(202, b"<html>are you human?</html>"), r"\(202 Accepted, not a list of files\)"),
-        (Reply.json({"status": "OK", "data": []}), "has no file HAM10000_metadata"),
+        (
+            Reply.json({"status": "ERROR", "message": "No such dataset."}, 404),
+            f"404 Not Found: No such dataset.; {CHECK}",
+        ),
+        (Reply.json({"status": "OK", "data": []}), f"has no file HAM10000_metadata; {CHECK}"),
+        (Reply(202, b"<html>are you human?</html>"), f"the server answered 202 Accepted: are you human?; {OTHERS}"),
+        (Reply.json({"data": None}), f"the server answered 200 OK; {OTHERS}"),
+        (Reply.json([]), f"the server answered 200 OK; {OTHERS}"),
+        (Reply(503, b"back at <b>noon</b>"), f"the server answered 503 Service Unavailable: back at noon; {OTHERS}"),
     ],
 )
 def test_a_strange_listing_is_one_line(server, tmp_path, reply, said):
     server.routes[LISTING] = lambda seen: reply
-    with pytest.raises(DermalineError, match=f"^{server.url}: .*{said}.*; check data.dataverse in params.yaml$"):
+    with pytest.raises(DermalineError, match=f"^{server.url}: .*{re.escape(said)}$"):
         server.fetch(tmp_path / "raw")
 
 
-def test_a_file_that_may_not_be_read_is_one_line(server, tmp_path):
-    server.routes[server.ids[PART_2]] = lambda seen: Reply(401, b"no")
-    with pytest.raises(DermalineError, match=f"{server.ids[PART_2]}: the server answered 401"):
+@pytest.mark.parametrize("body", [json.dumps({"message": SENTENCE}), f"<html><p>{SENTENCE}</p></html>", SENTENCE])
+@pytest.mark.parametrize("path", [LISTING, "/api/access/datafile/43"])
+def test_a_server_that_refuses_is_quoted_and_the_other_sources_are_named(server, tmp_path, path, body):
+    server.routes[path] = lambda seen: Reply(403, body.encode())
+    with pytest.raises(
+        DermalineError, match=f"the server refuses \\(403 Forbidden: {SENTENCE}\\); {OTHERS}$"
+    ) as problem:
         server.fetch(tmp_path / "raw")
+    assert "params.yaml" not in str(problem.value)
+    assert "data.source=kaggle" in str(problem.value)
+    assert "data.source=local" in str(problem.value)
+
+
+def test_a_file_behind_a_guestbook_is_one_line_with_the_server_s_message(server, tmp_path):
+    message = "You may not download this file without the required Guestbook response."
+    server.routes[server.ids[PART_2]] = lambda seen: Reply.json({"status": "ERROR", "message": message}, 400)
+    said = f"^{server.url}{server.ids[PART_2]}: the server answered 400 Bad Request: {message}; {OTHERS}$"
+    with pytest.raises(DermalineError, match=said):
+        server.fetch(tmp_path / "raw")
+
+
+def test_a_server_that_bars_requests_own_name_serves_us(server, tmp_path):
+    served = server.answer
+    server.answer = lambda seen: Reply(403) if "requests" in seen.headers["user-agent"] else served(seen)
+    server.fetch(tmp_path / "raw")
+    assert len(server.log) == 5
+    assert {request.headers["user-agent"] for request in server.log} == {fetch.AGENT}

@@ -9,13 +9,14 @@ from closure import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
-from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
 from dermaline import params
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
 from dermaline.inference import calibration, decision
-from dermaline.inference.decided import cross_fitted
+from dermaline.inference.decided import cross_fitted, decide
+from dermaline.inference.doubts import doubts, sensitivity_ends
 
 PRIOR = np.array([0.033, 0.051, 0.110, 0.012, 0.111, 0.669, 0.014])
 TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
@@ -61,7 +62,8 @@ def test_no_temperature_of_a_fine_grid_is_better():
     found = calibration.fit_temperature(truth, raw)
 
     def loss(temperature):
-        return log_loss(truth, calibration.tempered(raw, temperature), labels=range(7))
+        prior = (np.log(temperature) / np.log(2)) ** 2 / 2 / len(truth)
+        return log_loss(truth, calibration.tempered(raw, temperature), labels=range(7)) + prior
 
     grid = np.geomspace(0.5, 5, 300)
     losses = [loss(temperature) for temperature in grid]
@@ -89,7 +91,8 @@ def test_weights_are_the_best_of_all_mixtures():
     assert (found >= 0).all()
 
     def loss(weights):
-        return log_loss(truth, calibration.mixture(members, weights), labels=range(7))
+        prior = -np.log(weights + 1e-300).sum() / len(truth)
+        return log_loss(truth, calibration.mixture(members, weights), labels=range(7)) + prior
 
     steps = np.linspace(0, 1, 31)
     grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-12]
@@ -104,10 +107,126 @@ def test_a_useless_recipe_gets_no_weight():
     assert calibration.fit_weights(truth, members) == pytest.approx([0, 1], abs=0.05)
 
 
+def right(count, confidence=0.9):
+    """Rows of six classes that are all right, and all as sure."""
+    truth = np.arange(count) % 6
+    return truth, np.eye(7)[truth] * (confidence - (1 - confidence) / 6) + (1 - confidence) / 6
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 40])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.999])
+def test_right_rows_are_no_reason_to_be_certain(count, confidence):
+    truth, raw = right(count, confidence)
+    assert 0.3 < calibration.fit_temperature(truth, raw) <= 1 + 1e-5
+    temperature, power = calibration.fit_temperature_and_power(truth, raw, PRIOR)
+    assert 0.3 < temperature <= 1 + 1e-5
+    assert 0 <= power < 0.5
+
+
+def test_wrong_rows_are_no_reason_to_know_nothing():
+    truth, raw = right(3, 0.99)
+    assert 1 < calibration.fit_temperature((truth + 1) % 7, raw) < 5
+
+
+def test_three_nevi_are_no_reason_to_see_nothing_else():
+    truth = np.full(3, CLASSES.index("nv"))
+    for raw in (np.full((3, 7), 1 / 7), right(7, 0.5)[1][:3]):
+        assert 0 < calibration.fit_temperature_and_power(truth, raw, PRIOR)[1] < 1.6
+
+
+def test_what_hundreds_of_rows_say_the_prior_hardly_changes():
+    logits, truth = drawn(300)
+    raw = softmax(2 * logits, axis=1)
+    grid = np.geomspace(1, 4, 200)
+    likeliest = grid[np.argmin([log_loss(truth, calibration.tempered(raw, one), labels=range(7)) for one in grid])]
+    assert calibration.fit_temperature(truth, raw) == pytest.approx(likeliest, rel=0.02)
+
+
+def test_without_rows_nothing_is_changed():
+    truth, raw = right(0)
+    assert calibration.fit_temperature(truth, raw) == pytest.approx(1, abs=1e-5)
+    assert calibration.fit_temperature_and_power(truth, raw, PRIOR) == pytest.approx((1, 0), abs=1e-5)
+    assert calibration.fit_weights(truth, [raw, raw, raw]) == pytest.approx(1 / 3)
+    assert decision.fit_tau(truth, raw, PRIOR) == 0
+
+
+def test_a_few_rows_do_not_silence_a_member():
+    truth = np.arange(4)
+    better, worse = (right(4, confidence)[1] for confidence in (0.9, 0.8))
+    found = calibration.fit_weights(truth, [better, worse])
+    assert 0.5 < found[0] < 0.7
+
+
+def test_the_only_image_of_a_class_does_not_outweigh_ten_of_another():
+    """Tau 0.5 or more finds the only dermatofibroma, and gives up 12 of 40 nevi for it."""
+    truth = np.r_[np.full(40, 5), 3]
+    raw = np.full((41, 7), 1e-6)
+    raw[:28, 5], raw[28:40, 5], raw[40, 5] = 0.999, 0.8, 0.8
+    raw[:, 3] = 1 - raw[:, 5]
+    assert balanced_accuracy_score(truth, (raw / PRIOR).argmax(axis=1)) > 0.6
+    assert decision.fit_tau(truth, raw, PRIOR) == 0
+
+
+def test_the_information_on_a_temperature_is_how_far_it_may_be_wrong():
+    """Over draws of the truth from known chances, the temperature's logarithm varies by it."""
+    logits, _ = drawn(400)
+    chance = softmax(logits, axis=1)
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(60):
+        truth = (random.random((400, 1)) > chance.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        found.append(np.log(calibration.fit_temperature(truth, chance)))
+    assert np.std(found) == pytest.approx(calibration.temperature_information(chance) ** -0.5, rel=0.25)
+
+
+def test_what_is_not_well_determined_is_said():
+    truth, raw = right(43)
+    asked = options(calibration="temperature", decision="balanced")
+
+    def said(truth, raw, **changes):
+        fitted = decision.fit(["a"], truth, [raw], TRAINED, asked.model_copy(update=changes))
+        return list(doubts(truth, fitted.apply([raw])[0], asked.model_copy(update=changes)))
+
+    few = said(truth, raw)
+    assert [line.split(" ")[2] for line in few] == ["images", "fitted", "threshold"]
+    assert "43 validation images say little of the temperature" in few[0]
+    assert "7 of mel, 7 of nv, 0 of vasc" in few[1]
+    assert "rests on 7 images; of others it finds 59% to 100%" in few[2]
+    assert said(truth, raw, calibration="none", decision="argmax") == few[2:]
+    assert "without a melanoma" in said(truth[truth != MELANOMA], raw[truth != MELANOMA])[2]
+    logits, truth = drawn(2000)
+    assert said(truth, softmax(logits, axis=1)) == []
+    assert said(truth[:305], softmax(logits[:305], axis=1), decision="argmax") == []
+
+
+def test_a_threshold_finds_of_new_melanomas_what_is_said():
+    random = np.random.default_rng(0)
+    low, high = sensitivity_ends(8, 0.9)
+    shares = [1 - decision.fit_threshold(np.ones(8, bool), random.random(8), 0.9) for _ in range(2000)]
+    assert np.quantile(shares, [0.025, 0.975]) == pytest.approx([low, high], abs=0.03)
+
+
+def test_doubts_reach_the_screen_once_a_model_and_half_a_val_without_rows_is_borne(capsys):
+    table = fakes.predictions(fakes.index(60))
+    lesion = table["lesion_id"][(table["split"] == "val") & (table["dx"] == "mel")].iloc[0]
+    table = table[(table["split"] == "test") | (table["lesion_id"] == lesion)]
+    asked = options(calibration="prior", ensemble="fitted", decision="balanced")
+    found = cross_fitted({"a": table, "b": table}, TRAINED, asked)
+    assert set(found["lesion_id"]) == {lesion}
+    assert capsys.readouterr().err == ""
+    fitted = decide({"a": table, "b": table}, TRAINED, asked).decision
+    assert 0.3 < fitted.temperature < 1.5
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("note: a, b: ") for line in lines)
+
+
 def test_tau_is_the_first_of_the_best_and_near_one_for_exact_probabilities():
     logits, truth = drawn(4000)
     exact = softmax(logits, axis=1)
-    scores = [balanced_accuracy_score(truth, (exact / PRIOR**tau).argmax(axis=1)) for tau in decision.TAUS]
+    counts = np.bincount(truth, minlength=7)
+    recalls = [recall_score(truth, (exact / PRIOR**tau).argmax(axis=1), average=None) for tau in decision.TAUS]
+    scores = [(recall * counts / (counts + 3)).mean() for recall in recalls]
     found = decision.fit_tau(truth, exact, PRIOR)
     assert found == decision.TAUS[np.argmax(scores)]
     assert 0.5 <= found <= 1.5

@@ -36,8 +36,8 @@ def done(tmp_path_factory):
 
 
 def numbers(content):
-    if isinstance(content, dict):
-        for value in content.values():
+    if isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
             yield from numbers(value)
     else:
         yield content
@@ -217,6 +217,8 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     assert "melanoma_sensitivity" not in headline
     assert "melanoma_sensitivity_at_threshold" not in headline
     assert "recall" not in details["lite0"]["image_level"]["per_class"]["mel"]
+    for level in ("image_level", "lesion_averaged"):
+        assert details["lite0"][level]["absent_classes"] == ["mel", "vasc"]
     assert math.isfinite(headline["macro_auc"])
     assert pd.read_csv(tmp_path / "plots/roc/vasc.csv").empty
     assert table["dx"].nunique() == len(CLASSES)

@@ -9,7 +9,7 @@ import pytest
 from dermaline import files
 from dermaline.errors import DermalineError
 from dermaline.sources import fetch
-from tests.serving import Server
+from tests.serving import Reply, Server
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -113,6 +113,35 @@ def test_a_refusal_is_final_and_a_hiccup_is_not(server, tmp_path):
     server.statuses = [503, 429]
     fetch.download(f"{server.url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            Reply(403, b"<style>p {}</style><!-- <p>no</p> --><P>A &amp; B\n\x1b[31m stop</P>"),
+            "refuses (403 Forbidden: A & B [31m stop)",
+        ),
+        (Reply.json({"message": "no\r\nway"}, 401), "refuses (401 Unauthorized: no way)"),
+        (Reply.json({"message": {"why": "no"}}, 400), "answered 400 Bad Request: {'why': 'no'}"),
+        (Reply.json(["no"], 400), "answered 400 Bad Request"),
+        (Reply(400, b"\xff" + b"x" * 10**6), "answered 400 Bad Request: \ufffd" + "x" * 199),
+        (Reply(404), "answered 404 Not Found"),
+    ],
+)
+def test_a_server_s_own_words_come_as_one_short_line(server, tmp_path, reply, said):
+    server.routes["/file"] = lambda seen: reply
+    with pytest.raises(DermalineError) as problem:
+        fetch.download(f"{server.url}/file", tmp_path / "file", otherwise="ask")
+    assert str(problem.value) == f"{server.url}/file: the server {said}; ask"
+
+
+def test_a_hiccup_that_lasts_is_quoted_and_we_say_who_asks(server, tmp_path):
+    server.routes["/file"] = lambda seen: Reply(503, b"<title>down until noon</title>")
+    with pytest.raises(DermalineError, match=r"broken off 7 times \(the server answered 503 .*: down until noon\); 0"):
+        fetch.download(f"{server.url}/file", tmp_path / "file")
+    assert {request.headers["user-agent"] for request in server.log} == {fetch.AGENT}
+    assert fetch.AGENT.startswith("dermaline (")
 
 
 def test_a_server_that_is_not_there_is_one_line(server, tmp_path):

@@ -70,7 +70,10 @@ def test_the_pinned_version_is_downloaded_once_also_over_a_broken_connection(ser
     [
         ({}, "error: Kaggle: no valid credentials found; make a token at kaggle.com -> Settings -> API"),
         ({"KAGGLE_API_TOKEN": "bad"}, "error: Kaggle: no valid credentials found; make a token at"),
-        (KEY | {"KAGGLE_KEY": "wrong"}, "refused (401), the credentials are wrong or expired; make a token at"),
+        (
+            KEY | {"KAGGLE_KEY": "wrong"},
+            "refused (401: Unauthenticated), the credentials are wrong or expired, or have no right to it; make a",
+        ),
     ],
     ids=["none", "wrong token", "wrong key"],
 )

@@ -1,6 +1,7 @@
 """Whatever form HAM10000 comes in, the raw folder is the same; whatever is wrong with it is said in one line."""
 
 import os
+import re
 import shutil
 import zipfile
 from collections import namedtuple
@@ -10,6 +11,7 @@ import pytest
 from dermaline import params
 from dermaline.errors import DermalineError
 from dermaline.sources import layout, local
+from dermaline.sources.archive import RawZip
 from tests.serving import contents, image_id, images, in_folder, start_download, table, unpack, wait_until, zipped
 
 JPEGS = images(range(12))
@@ -32,6 +34,10 @@ DATAVERSE = {
     f"{LESION}.zip": zipped(in_folder(f"{LESION}/", MASKS, "_segmentation.png") | {"__MACOSX/._ISIC_1.jpg": b"x"}),
     "ISIC2018_Task3_Test_Images.zip": zipped({"ISIC_0034524.jpg": b"a test image"}),
 }
+KAGGLE_ZIP = zipped(in_folder("HAM10000_images_part_2/", SECOND, ".jpg"))
+SPELLED = b"\xef\xbb\xbf" + re.sub(rb"ISIC_(\d+),nv", rb"isic_\1.jpg, NV ", CSV).replace(b".0,", b",").replace(
+    b",", b";"
+)
 FORMS = {
     "kaggle": KAGGLE,
     "kaggle, one zip": {"archive.zip": zipped(KAGGLE, zipfile.ZIP_DEFLATED)},
@@ -42,6 +48,13 @@ FORMS = {
     | in_folder("deep/down/ham10000_images_part_2/", SECOND, ".JPG")
     | {"ISIC2018_Task3_Test_Images/ISIC_0034524.jpg": b"a test image", "ham10000_metadata.tab": TAB},
     "flat": in_folder("", JPEGS, ".jpg") | PNGS | {"HAM10000_metadata.csv": CSV, "._ISIC_0024306.jpg": b"of a Mac"},
+    "downloaded twice": in_folder("", JPEGS, " (1).jpg")
+    | in_folder("HAM10000_images_part_1 (1)/", FIRST, " - Copy (2).jpg")
+    | in_folder("", MASKS, "_segmentation 2.png")
+    | {"HAM10000_metadata (1).csv": CSV, "HAM10000_metadata copy.csv": CSV, "part_2 (1).zip": KAGGLE_ZIP},
+    "a spreadsheet's table, in other spellings": in_folder("", JPEGS, ".jpg")
+    | PNGS
+    | {"HAM10000_metadata.csv": SPELLED, "HAM10000_metadata.tab": TAB},
 }
 
 
@@ -101,9 +114,18 @@ def without(name):
     ("files", "said"),
     [
         (KAGGLE | {"b/ISIC_0024306.jpg": b"other"}, r"^ISIC_0024306: .*b/ISIC_0024306\.jpg differ; remove the wrong"),
-        (without("ISIC_0024308.jpg"), "ISIC_0024308 is in the table but not there, 1 such images in all"),
-        (KAGGLE | {"ISIC_0099999.jpg": b"x"}, "ISIC_0099999 is there but not in the table, 1 such images in all"),
-        (without("metadata"), r"no table HAM10000_metadata \(\.csv or \.tab\); check the path"),
+        (
+            without("ISIC_0024308.jpg"),
+            r": 1 of the 12 images of the table are not there, ISIC_0024308 for one; complete the data$",
+        ),
+        (without("part_2"), r": 7 of the 12 images of the table .* one; is HAM10000_images_part_2 missing\?$"),
+        (without("part_1"), r": 5 of the 12 images of the table .* one; is HAM10000_images_part_1 missing\?$"),
+        (KAGGLE | {"ISIC_0099999.jpg": b"x"}, ": 1 of the 13 images there are not in the table, ISIC_0099999 for one"),
+        (
+            KAGGLE | {"ISIC_0024306 (1).jpg": b"x"},
+            r"^ISIC_0024306: .*ISIC_0024306 \(1\)\.jpg .*differ; remove the wrong",
+        ),
+        (without("metadata"), r"no table HAM10000_metadata \(\.csv or \.tab\) or ISIC2018_.*; check the path"),
         ({"HAM10000_metadata.tab": TAB, "all.zip": zipped(DATAVERSE)}, r"no images .* unpack a zip that lies inside"),
         (KAGGLE | {"HAM10000_metadata.tab": table(12, 8, dataverse=True)}, r"metadata\.csv and .*\.tab differ"),
         (KAGGLE | {"HAM10000_metadata.csv": CSV + CSV.splitlines()[1]}, r"\(ISIC_0024317 has more than one row\)"),
@@ -112,7 +134,6 @@ def without(name):
             r"\(no column lesion_id\); get it again",
         ),
         (KAGGLE | {"HAM10000_metadata.csv": CSV + b"HAM_1,ISIC_1\n"}, r"\(a row without dx\)"),
-        (KAGGLE | {"HAM10000_metadata.csv": CSV.replace(b"25.0", b"old")}, r"not a table of HAM10000 \(.*old"),
         (KAGGLE | {"more.zip": b"no zip"}, r"more\.zip: not a whole zip .* delete it and get it again"),
     ],
 )
@@ -124,6 +145,44 @@ def test_a_damaged_zip_is_named_with_its_entry(tmp_path):
     damaged = zipped(KAGGLE).replace(b"jpeg 7 jpeg", b"jpeg 8 jpeg", 1)
     source = unpack({"archive.zip": damaged}, tmp_path / "given")
     refused(source, tmp_path, r"archive\.zip: .*/ISIC_0024313\.jpg: cannot be read \(Bad CRC")
+
+
+def flagged(content, method=None, encrypted=False):
+    """The zip `content`, its entries marked as compressed by `method` or as encrypted, in both of its headers."""
+    marked = bytearray(content)
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(signature), content):
+            start = found.start() + at
+            marked[start] |= encrypted
+            if method is not None:
+                marked[start + 2 : start + 4] = method.to_bytes(2, "little")
+    return bytes(marked)
+
+
+@pytest.mark.parametrize(
+    "how", [{"method": 9}, {"method": 93}, {"encrypted": True}], ids=["Deflate64", "Zstandard", "encrypted"]
+)
+def test_a_zip_that_python_cannot_read_is_to_be_unpacked(tmp_path, how):
+    """Windows packs what is large as Deflate64; to get such a zip again would not help."""
+    source = unpack({"archive.zip": flagged(zipped(KAGGLE), **how)}, tmp_path / "given")
+    refused(source, tmp_path, r"archive\.zip: .*: cannot be read in its zip \(.*\); unpack it and name the folder$")
+
+
+def test_png_images_are_taken_and_masks_are_not_among_them(tmp_path):
+    """Converted copies of HAM10000 exist. Of an image in both formats the JPEG counts: the camera's own file."""
+    pngs = {name: b"\x89PNG\r\n\x1a\n" + content for name, content in JPEGS.items()}
+    files = in_folder("", pngs, ".png") | PNGS | in_folder("masks/", MASKS, ".png") | {"HAM10000_metadata.csv": CSV}
+    raw(unpack(files | {"ISIC_0024306.jpg": JPEGS["ISIC_0024306"]}, tmp_path / "given"), tmp_path / "raw")
+    stored, masks = RawZip(tmp_path / "raw" / "images.zip"), RawZip(tmp_path / "raw" / "masks.zip")
+    assert {name: stored.read(name) for name in JPEGS} == pngs | {"ISIC_0024306": JPEGS["ISIC_0024306"]}
+    assert set(stored.names.values()) == {"ISIC_0024306.jpg", *(f"{name}.png" for name in list(JPEGS)[1:])}
+    assert {name: masks.read(name) for name in masks.names} == MASKS
+
+
+def test_an_age_that_is_no_number_is_left_to_the_reader_of_the_raw_table(tmp_path):
+    source = unpack(KAGGLE | {"HAM10000_metadata.csv": CSV.replace(b"25.0", b"unknown")}, tmp_path / "given")
+    lines = raw(source, tmp_path / "raw")["metadata.csv"].decode().splitlines()
+    assert [line.split(",")[4] for line in lines[5:8]] == ["20.0", "unknown", "30.0"]
 
 
 def test_the_whole_data_set_is_demanded_by_its_counts(tmp_path):
@@ -140,7 +199,12 @@ def test_a_small_disk_is_told_before_writing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [(None, "data.path is empty; name the folder"), ("", "data.path is empty"), ("nowhere", "nowhere does not exist")],
+    [
+        (None, "data.path is empty; name the folder"),
+        ("", "data.path is empty"),
+        ("nowhere", "nowhere does not exist"),
+        ("~nobody-of-this-name/ham", "no home folder for ~nobody-of-this-name/ham; write it out"),
+    ],
 )
 def test_a_wrong_local_path_is_one_line(tmp_path, monkeypatch, path, said):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -148,10 +212,12 @@ def test_a_wrong_local_path_is_one_line(tmp_path, monkeypatch, path, said):
         local.fetch(params.load("data").model_copy(update={"path": path}), tmp_path / "raw")
 
 
-def test_a_relative_local_path_counts_from_the_main_checkout(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    unpack(KAGGLE, tmp_path / "ham")
-    local.fetch(params.load("data").model_copy(update={"path": "ham"}), tmp_path / "raw")
+@pytest.mark.parametrize("path", ["HAM (1)/größe", "~/HAM (1)/größe"])
+def test_a_local_path_counts_from_the_main_checkout_or_the_home_folder(tmp_path, monkeypatch, path):
+    for name in ("HOME", "USERPROFILE") if path.startswith("~") else ("DVC_ROOT",):
+        monkeypatch.setenv(name, str(tmp_path))
+    unpack(KAGGLE, tmp_path / "HAM (1)" / "größe")
+    local.fetch(params.load("data").model_copy(update={"path": path}), tmp_path / "raw")
     assert (tmp_path / "raw" / "images.zip").exists()
 
 

@@ -46,6 +46,34 @@ def test_a_row_that_says_nothing_is_the_missing_one(values):
     assert MISSING.nonzero().flatten().tolist() == [1, 4]  # the two flags
 
 
+@pytest.mark.parametrize(
+    "word", ["", " ", "NA", "n/a", "nan", "NaN", "None", "unknown", " Unknown ", "-", "?", None, np.nan]
+)
+def test_what_says_nothing_is_missing_in_every_column(word):
+    assert torch.equal(row(age=word, sex=word, localization=word), MISSING)
+    assert torch.equal(encode(pd.DataFrame({"age": [word, "45"]}))[1], row(age=45))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"sex": "M"}, {"sex": "male"}),
+        ({"sex": "f "}, {"sex": "female"}),
+        ({"localization": "Posterior torso"}, {"localization": "back"}),
+        ({"localization": "anterior torso"}, {"localization": "trunk"}),
+        ({"localization": "lateral torso"}, {"localization": "trunk"}),
+        ({"localization": "torso"}, {"localization": "trunk"}),
+        ({"localization": "head/neck"}, {"localization": "face"}),
+        ({"localization": "palms/soles"}, {"localization": "acral"}),
+        ({"localization": "oral/genital"}, {"localization": "genital"}),
+        ({"localization": "upper extremity", "age": "45.0"}, {"localization": "upper extremity", "age": 45}),
+    ],
+)
+def test_words_of_the_isic_archive_are_ours(theirs, ours):
+    assert torch.equal(row(**theirs), row(**ours))
+    assert not torch.equal(row(**theirs), MISSING)
+
+
 def test_age_zero_is_not_a_missing_age():
     assert not torch.equal(row(age=0.0), MISSING)
 
@@ -61,7 +89,7 @@ def test_a_row_is_encoded_alike_in_whatever_company():
     assert encode(table.iloc[:0]).shape == (0, WIDTH)
 
 
-@pytest.mark.parametrize("age", [-1, 430, "old"])
+@pytest.mark.parametrize("age", [-1, 430, "old", "inf"])
 def test_an_age_that_is_none_is_one_line(age):
     with pytest.raises(DermalineError, match=f"age '{age}'") as problem:
         row(age=age)

@@ -143,6 +143,15 @@ def test_a_metric_is_of_the_decisions_or_of_the_probabilities(name):
 
 
 @pytest.mark.parametrize("name", [*metrics.HEADLINE, *metrics.PER_CLASS])
+def test_a_metric_bears_confidences_that_are_no_chances_or_needs_chances(name):
+    """The cube keeps every order, within a row and within a class, and no sum."""
+    truth, probabilities, _ = sample(2, digits=6)
+    metric = (metrics.HEADLINE | metrics.PER_CLASS)[name]
+    same = np.allclose(metric(truth, probabilities), metric(truth, probabilities**3), atol=1e-12)
+    assert same is (name not in metrics.OF_CHANCES)
+
+
+@pytest.mark.parametrize("name", [*metrics.HEADLINE, *metrics.PER_CLASS])
 def test_rows_of_weights_are_scored_as_one_by_one(name):
     metric = (metrics.HEADLINE | metrics.PER_CLASS)[name]
     truth, probabilities, _ = sample(3)

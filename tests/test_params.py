@@ -45,6 +45,12 @@ def test_a_recipe_states_only_what_differs_from_its_base(edited):
         ("name: all", "name: head", "recipes.lite0: phases: each needs a name of its own"),
         ("ensemble: [lite0]", "ensemble: []", "ensemble: is empty; name at least one of recipes"),
         ("source: synthetic", "source: kagle", "data.source: Input should be 'synthetic', 'kaggle', 'dataverse' or"),
+        ("ensemble: [lite0]", 'ensemble: ["lite0;id"]', "recipes: 'lite0;id' is no name: letters, digits, _ and -"),
+        ("ensemble: [lite0]", "ensemble: [../lite0]", "recipes: '../lite0' is no name"),
+        ("  lite0_ham:", "  lite0.v2:", "recipes: 'lite0.v2' is no name"),
+        ("  lite0_ham:", "  my recipe:", "recipes: 'my recipe' is no name"),
+        ("  lite0_ham:", '  "-f":', "recipes: '-f' is no name"),
+        ("  lite0_ham:", '  "":', "recipes: '' is no name"),
         ("split:\n", "splits:\n", "unknown key 'splits'; did you mean 'split'?"),
     ],
 )

@@ -30,10 +30,11 @@ class Repository:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
+    def attempt(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command.split(), cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
     def run(self, command: str) -> str:
-        done = subprocess.run(
-            command.split(), cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
+        done = self.attempt(command)
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
@@ -108,6 +109,17 @@ def test_a_new_recipe_is_one_training(repository):
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
     repository.edit("    size: [192, 256]", "    size: [160, 224]")
     assert repository.repro() == []
+
+
+@pytest.mark.parametrize("name", ["../stages", "lite0;touch ran"])
+def test_a_recipe_whose_name_would_be_a_path_or_a_command_is_refused_before_dvc_uses_it(repository, name):
+    repository.edit("ensemble: [lite0]", f'ensemble: ["{name}"]')
+    repository.edit("  lite0_ham:", f'  "{name}":\n    <<: *lite0\n  lite0_ham:')
+    done = repository.attempt("dvc repro")
+    assert re.findall(r"Running stage '([^']+)'", done.stdout) == ["split"]
+    assert f"error: params.yaml: recipes: '{name}' is no name" in done.stderr
+    assert (repository.folder / "stages/train.py").exists()
+    assert not (repository.folder / "ran").exists()
 
 
 def test_an_experiment_changes_one_parameter_and_is_listed(repository):

@@ -166,7 +166,7 @@ def test_a_run_from_outside_agrees_with_the_pipeline_and_names_a_bad_image(proje
 
 def test_a_folder_without_an_image_is_refused(predict, tmp_path):
     (tmp_path / "notes.txt").write_text("nothing here")
-    with pytest.raises(DermalineError, match=f"{tmp_path}: no JPEG or PNG image there; name others"):
+    with pytest.raises(DermalineError, match=f"{tmp_path}: no image there; name others"):
         predict(str(tmp_path))
 
 
@@ -242,10 +242,33 @@ def test_a_zip_in_a_folder_is_not_opened_which_is_said(predict, project, capsys)
     assert "zips in folder are not opened; name them" in capsys.readouterr().err
 
 
-def test_two_files_with_one_id_are_refused(predict, tmp_path):
+def test_two_images_of_one_name_are_told_apart(predict, tmp_path):
     (tmp_path / "a.png").write_bytes(photograph(1, "PNG"))
-    with pytest.raises(DermalineError, match=r"folder/a\.jpg and .*a\.png have one image id, 'a'"):
-        predict("folder", str(tmp_path / "a.png"))
+    table = predict("folder", str(tmp_path / "a.png"), str(tmp_path / "a.png"), "--model", "models/first")
+    assert list(table.image_id) == ["folder/a", "d", "b", "c", f"{tmp_path.name}/a"]
+
+
+def test_an_image_that_is_not_read_here_is_named_and_the_status_says_so(predict, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, kind in {"a.webp": "WEBP", "b.tif": "TIFF", "d.jpg": "AVIF"}.items():
+        (photos / name).write_bytes(photograph(1, kind).replace(b"av01", b"aw01"))
+    (photos / "e.HEIC").write_bytes(b"an image")
+    with pytest.raises(DermalineError, match="2 of 4 images could not be used, see above; the others are in"):
+        predict(str(photos), "--model", "models/first")
+    said = capsys.readouterr().err
+    assert f"skipped {photos / 'd.jpg'}: can't be decoded" in said
+    assert f"skipped {photos / 'e.HEIC'}: .HEIC files are not read; convert it" in said
+    assert list(pd.read_csv(tmp_path / "out/predictions.csv").image_id) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_linked_output_is_written_through(predict, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/predictions.csv").symlink_to(tmp_path / "target.csv")
+    table = predict("single.bmp", "--model", "models/first")
+    assert (tmp_path / "out/predictions.csv").is_symlink()
+    assert pd.read_csv(tmp_path / "target.csv").equals(table)
 
 
 def test_nothing_is_written_when_no_image_can_be_used(predict, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dermaline import forms, params
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import summary
+from dermaline.evaluation.metrics import HEADLINE
 from dermaline.score import score
 
 # pandas 3 dropped the name under which the scorer calls `DataFrame.map`, and archives are for its segmentation task;
@@ -157,7 +159,7 @@ def test_images_in_one_file_only_are_refused_with_counts(truth, predictions):
     ("change", "message"),
     [
         (lambda p, t: (p.assign(predicted="naevus"), t), "p.csv: line 2 .*predicted is not one of akiec"),
-        (lambda p, t: (p.assign(mel=p.mel + 0.01), t), "p.csv: line 2 .*do not sum to 1"),
+        (lambda p, t: (p.assign(nv=p.nv * 0.9), t), "p.csv: line 2 .*do not sum to 1"),
         (lambda p, t: (p.drop(columns="predicted"), t), "p.csv: no column 'predicted'"),
         (lambda p, t: (pd.concat([p, p[:1]]), t), r"p.csv: line \d+ is an image again"),
         (lambda p, t: (p.assign(melanoma_suspected="maybe"), t), "neither true nor false"),
@@ -166,6 +168,11 @@ def test_images_in_one_file_only_are_refused_with_counts(truth, predictions):
         (lambda p, t: (p, one_hot(t).assign(MEL=1.0)), "t.csv: line .*not one 1"),
         (lambda p, t: (p, one_hot(t).drop(columns="DF")), "t.csv: no column 'DF' of the ISIC form"),
         (lambda p, t: (p, t[:0]), "t.csv: has no rows"),
+        (lambda p, t: (p, t.assign(score_weight=0.5)), "t.csv: line 2 .*score_weight is neither 0 nor 1"),
+        (lambda p, t: (p, t.assign(score_weight=0)), "t.csv: every score_weight is 0"),
+        (lambda p, t: (p, t.assign(lesion_id="one")), "t.csv: line 2 .*lesion has two diagnoses"),
+        (lambda p, t: (p, t.assign(image_id=" ")), "t.csv: line 2 has no image_id"),
+        (lambda p, t: (confidences(p).assign(MEL=1.2), t), "p.csv: line 2 .*not a number from 0 to 1"),
     ],
 )
 def test_a_wrong_table_is_refused(truth, predictions, change, message):
@@ -179,3 +186,147 @@ def test_a_missing_file_and_too_few_draws_are_said(truth, predictions):
         score(Path("nothing.csv"), write("t.csv", truth), Path("s.json"), 20)
     with pytest.raises(DermalineError, match=r"--bootstrap 5 is outside 10 to 100000"):
         score(write("p.csv", predictions), write("t.csv", truth), Path("s.json"), 5)
+
+
+def scored(predictions: pd.DataFrame, truth: pd.DataFrame) -> dict:
+    score(write("p.csv", predictions), write("t.csv", truth), Path("s.json"), 20)
+    return json.loads(Path("s.json").read_text())
+
+
+def sigmoids(predictions: pd.DataFrame) -> pd.DataFrame:
+    """In ISIC's form, each confidence on its own."""
+    table = confidences(predictions)
+    odds = table.iloc[:, 1:] * 3
+    return pd.concat([table.image, odds / (1 + odds)], axis=1)
+
+
+@pytest.mark.parametrize("rounding", [lambda p: p.round(3), lambda p: p.astype(np.float16).astype(float)])
+def test_rounded_probabilities_are_made_to_sum_to_one(truth, predictions, capsys, rounding):
+    exact = scored(predictions, truth)["image_level"]
+    assert capsys.readouterr().err == ""
+    rounded = predictions.assign(**rounding(predictions[list(CLASSES)]))
+    for table in (rounded, rounded.assign(nv=rounded.nv.clip(upper=0.99))):
+        found = scored(table, truth)
+        line = capsys.readouterr().err
+        assert re.fullmatch(r"note: p.csv: \d+ rows, the first line .*, not quite summing to 1: all are .*sums\n", line)
+        assert found["left_out"] == []
+        for name in HEADLINE:
+            assert found["image_level"][name] == pytest.approx(exact[name], abs=0.02)
+
+
+def test_a_probability_a_hair_above_one_is_one(truth, predictions):
+    table = predictions.assign(**dict.fromkeys(CLASSES, -1e-9) | {"nv": 1.0000001})
+    assert scored(table, truth)["image_level"]["nll"] >= 0
+
+
+def test_percentages_are_divided_by_a_hundred(truth, predictions, capsys):
+    exact = scored(predictions, truth)["image_level"]
+    percent = predictions.assign(**(predictions[list(CLASSES)] * 100).round(7))
+    found = scored(percent, truth)["image_level"]
+    assert all(found[name] == pytest.approx(exact[name], abs=1e-5) for name in HEADLINE)
+    assert "note: p.csv: the probabilities are in per cent" in capsys.readouterr().err
+    with pytest.raises(DermalineError, match=r"p.csv: line 2 .*not a number from 0 to 1"):
+        scored(percent.assign(nv=90), truth)
+
+
+def test_sigmoids_are_decided_and_ranked_but_are_no_chances(truth, predictions, capsys):
+    table, marks = sigmoids(predictions), one_hot(truth)
+    found = scored(table, marks)
+    assert "not summing to 1: what needs probabilities (nll, brier, ece) is left out" in capsys.readouterr().err
+    scores = found["image_level"]
+    assert found["left_out"] == ["brier", "ece", "nll"]
+    assert not {"nll", "brier", "ece"} & (set(scores) | set(scores["intervals"]))
+    assert set(HEADLINE) - {"nll", "brier", "ece"} <= set(scores)
+    both = truth.merge(table.rename(columns={"image": "image_id"}), on="image_id")
+    codes = [name.upper() for name in CLASSES]
+    predicted = both[codes].idxmax(axis=1).str.lower()
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(both.dx, predicted), abs=1e-6)
+    areas = [roc_auc_score(both.dx == code.lower(), both[code]) for code in codes]
+    assert scores["macro_auc"] == pytest.approx(np.mean(areas), abs=1e-6)
+
+
+def test_two_largest_confidences_are_said(truth, predictions, capsys):
+    table = confidences(predictions)
+    table.loc[2, ["MEL", "NV"]] = 1.0
+    scored(table, one_hot(truth))
+    line = f"1 row, the first line 4 ({table.image[2]}), with two largest confidences"
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_images_of_weight_nought_are_not_scored_whether_predicted_or_not(truth, predictions, capsys, kept):
+    """The official truth: an image that was withdrawn, and weights; the scorer of the challenge agrees."""
+    out = truth.image_id[[1, 4]]
+    rest = truth[~truth.image_id.isin(out)]
+    withdrawn = pd.DataFrame({"image": ["ISIC_0035068"], "NV": 1.0})
+    marks = pd.concat([one_hot(truth), withdrawn]).fillna(0.0)
+    marks = marks.assign(score_weight=1.0 - marks.image.isin(out), validation_weight=1.0)
+    every = pd.concat([withdrawn[["image"]], confidences(predictions)]).fillna(0.0)  # a row of noughts, as people add
+    answers = every if kept else every[~every.image.isin([*out, "ISIC_0035068"])]
+    found = scored(answers, marks)
+    line = capsys.readouterr().err
+    assert f"note: t.csv: 3 rows, the first line 3 ({out.iloc[0]}), of weight 0 left out\n" == line
+    assert found["unscored_images"] == [*out, "ISIC_0035068"]
+    without = confidences(predictions).query("image not in @out")
+    assert found["image_level"] == scored(without, one_hot(rest))["image_level"]
+    if not kept:
+        return  # their scorer wants them all
+    files = write("t.csv", marks), write("p.csv", every)
+    command = [sys.executable, "-c", SCORER, "-o", "json", "classification", *map(str, files)]
+    theirs = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert found["image_level"]["balanced_accuracy"] == pytest.approx(theirs["overall"], abs=1e-6)
+
+
+def test_our_own_form_of_the_truth_has_weights_too(truth, predictions):
+    weights = np.r_[0, np.ones(len(truth) - 1)]
+    found = scored(predictions, truth.assign(score_weight=weights))
+    assert found["unscored_images"] == truth.image_id[:1].tolist()
+    assert found["image_level"]["cases"] == len(truth) - 1
+
+
+def test_a_line_is_counted_with_the_rows_that_are_left_out(truth, predictions):
+    marks = truth.assign(score_weight=np.r_[0, np.ones(len(truth) - 1)], dx=["none", "none", *truth.dx[2:]])
+    with pytest.raises(DermalineError, match=rf"t.csv: line 3 \({truth.image_id[1]}\): dx"):
+        scored(predictions, marks)
+
+
+def test_a_class_without_images_is_said(truth, predictions):
+    there = truth.query("dx not in ('df', 'vasc')")
+    answers = predictions[predictions.image_id.isin(there.image_id)]
+    said = score(write("p.csv", answers), write("t.csv", there), Path("s.json"), 20)
+    assert "No image of df, vasc: a mean over the classes is over the other 5." in said
+    assert json.loads(Path("s.json").read_text())["image_level"]["absent_classes"] == ["df", "vasc"]
+    said = score(write("p.csv", predictions), write("t.csv", truth), Path("s.json"), 20)
+    assert "No image of" not in said
+    assert json.loads(Path("s.json").read_text())["image_level"]["absent_classes"] == []
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda p, t: (p[p.columns[::-1]], t[t.columns[::-1]]),
+        lambda p, t: (p.assign(image_id="  " + p.image_id), t.assign(image_id=t.image_id + " ", dx=" " + t.dx)),
+        lambda p, t: (p.assign(image_id=p.image_id + ".jpg"), t),
+        lambda p, t: (p, t.assign(image_id=t.image_id + ".JPG")),
+        lambda p, t: (p.rename(columns=lambda name: f" {name}"), t.rename(columns=lambda name: f"{name} ")),
+        lambda p, t: (p.assign(predicted=p.predicted + " "), t.assign(lesion_id=t.lesion_id + " ")),
+    ],
+)
+def test_other_spellings_of_the_same_tables_score_the_same(truth, predictions, spell):
+    exact = scored(predictions, truth)
+    assert scored(*spell(predictions, truth)) == exact
+
+
+def test_isic_columns_in_another_order_and_file_names_score_the_same(truth, predictions):
+    exact = scored(confidences(predictions), one_hot(truth))
+    table, marks = confidences(predictions), one_hot(truth)
+    named = table.assign(image=table.image + ".jpg")[table.columns[::-1]]
+    assert scored(named, marks[marks.columns[[3, 0, 7, 6, 5, 4, 2, 1]]]) == exact
+
+
+def test_a_field_too_many_is_refused_in_one_line(truth, predictions):
+    first, second = write("p.csv", predictions), write("t.csv", truth)
+    head, *rows = first.read_text().splitlines()
+    first.write_text("\n".join([head, *(f"{row},1" for row in rows)]))
+    with pytest.raises(DermalineError, match=r"p.csv: not a table that can be read"):
+        score(first, second, Path("s.json"), 20)

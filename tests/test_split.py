@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dermaline.classes import CLASSES
-from dermaline.data.duplicates import groups
+from dermaline.data.groups import groups, stratum
 from dermaline.data.split import SPLITS, leaked, split_images
 from dermaline.errors import DermalineError
 from dermaline.params import Split
@@ -42,7 +42,7 @@ shares = st.floats(0.05, 0.3)
 @settings(max_examples=60, deadline=None)
 @given(indexes(), shares, shares, st.integers(0, 2**31 - 1))
 def test_no_lesion_and_no_group_stands_on_two_sides(index, val, test, seed):
-    joined = index.groupby("group").dx.min().value_counts()
+    joined = stratum(index.group, index.dx).value_counts()
     assume((joined.reindex(CLASSES, fill_value=3) >= 3).all())  # near-duplicates may have joined most of a class
     sides = split_images(index, options(val, test, seed))
     assert set(sides) == set(SPLITS)
@@ -77,7 +77,7 @@ def test_same_seed_same_split_whatever_the_order_of_the_rows(index, seed, fold, 
 @settings(max_examples=25, deadline=None)
 @given(indexes(least=4), st.integers(2, 6), st.floats(0.01, 0.49), st.integers(0, 2**31 - 1))
 def test_folds_partition_the_images_by_group(index, folds, val, seed):
-    diagnosis = index.groupby("group").dx.transform("min")
+    diagnosis = index.group.map(stratum(index.group, index.dx))
     index = index[index.group.groupby(diagnosis).transform("nunique") >= max(folds, 4)]
     assume(len(index))
     tested = pd.Series(0, index=index.index)
@@ -127,8 +127,27 @@ def test_too_few_lesions_for_the_folds_are_refused_in_every_fold():
 def test_the_split_by_shares_is_the_one_that_results_were_measured_on():
     index = pd.DataFrame({"lesion_id": [f"{dx}{n}" for dx in CLASSES for n in range(7)], "dx": np.repeat(CLASSES, 7)})
     sides = split_images(index.assign(group=index.lesion_id), options())
-    assert " ".join(index.lesion_id[sides == "test"]) == "akiec2 bcc1 bkl5 df1 mel5 nv5 vasc1"
-    assert " ".join(index.lesion_id[sides == "val"]) == "akiec4 bcc3 bkl2 df3 mel0 nv4 vasc2"
+    assert " ".join(index.lesion_id[sides == "test"]) == "akiec4 bcc3 bkl5 df1 mel6 nv4 vasc3"
+    assert " ".join(index.lesion_id[sides == "val"]) == "VAL"
+
+
+@settings(max_examples=25, deadline=None)
+@given(indexes(least=8), st.integers(0, 2**31 - 1), st.sampled_from([None, 0, 3]))
+def test_a_lesion_more_moves_few_others(index, seed, fold):
+    """Of each class at most one at each end of a block, where a shuffle would deal all of them anew."""
+    index = index.assign(group=index.lesion_id)
+    chosen = options(seed=seed, folds=4, fold=fold)
+    less = index[index.lesion_id != "HAM_nv0003"]
+    before, after = split_images(less, chosen), split_images(index, chosen)[less.index]
+    moved = less.lesion_id[before != after].unique()
+    assert all(name.startswith("HAM_nv") for name in moved)
+    assert len(moved) <= 3
+
+
+def test_a_group_of_two_diagnoses_counts_as_the_one_of_most_images_the_first_if_even():
+    group = np.array(["b", "a", "a", "a", "b", "c"])
+    label = np.array(["mel", "nv", "bkl", "nv", "nv", "df"])
+    assert stratum(group, label).to_dict() == {"a": "nv", "b": "mel", "c": "df"}
 
 
 def test_a_split_by_image_leaks_and_the_leak_is_measured():

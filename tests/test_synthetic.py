@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from dermaline.classes import CLASSES
+from dermaline.data import ham10000
 from dermaline.params import Data
 from dermaline.sources import archive, patients, synthetic
 
@@ -91,7 +92,8 @@ def test_lesions_and_their_photographs(images):
 def test_the_table_has_the_vocabulary_of_ham10000(table):
     assert list(table.columns) == [*archive.COLUMNS, archive.SOURCE]
     assert table.image_id.is_unique
-    assert table.image_id.str.fullmatch(r"ISIC_\d{7}").all()
+    assert table.image_id.str.fullmatch(r"SYN_\d{7}").all()
+    assert not table.image_id.map(ham10000.has).any()  # whose near-duplicates are a list
     assert table.lesion_id.str.fullmatch(r"HAM_\d{7}").all()
     assert set(table.dx) == set(CLASSES)
     assert set(table.dx_type) <= set(patients.DX_TYPES)

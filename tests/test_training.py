@@ -19,8 +19,8 @@ from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import Examples, Training
 from dermaline.training.mixing import Mixture
 
-# Batch norm's running statistics lag behind: after 4 epochs a score is anywhere, after these it is near 1 on every
-# processor and with every seed (DERMALINE_SEED tries others).
+# Batch norm's running statistics lag behind: after 4 epochs a score is anywhere, after these it is 0.8 and more on
+# every processor and with every seed (DERMALINE_SEED tries others).
 LEARNS = 14
 SEED = int(os.environ.get("DERMALINE_SEED", "0"))
 NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
@@ -61,11 +61,11 @@ def test_the_whole_network_moves_in_the_second_phase(trained):
 
 def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     phases = [tiny.phase("good", LEARNS, 1, 3), tiny.phase("ruin", 1, 100, 100)]
-    training = trained(phases=phases, ema=0, dropout=0, drop_path=0, seed=SEED, **NO_AUGMENT.model_dump())
+    training = trained(phases=phases, patience=100, ema=0, dropout=0, drop_path=0, seed=SEED, **NO_AUGMENT.model_dump())
     best = training.run()
     scores = training.scores()
     assert scores[-1] < max(scores)
-    assert max(scores) > 0.4  # usually 1
+    assert max(scores) > 0.4  # 0.81 to 0.95 with seeds 0 to 10
     network = Network(training.recipe, pretrained=False)
     network.load_state_dict(best)
     found = probabilities(network.eval(), training.val_images, training.fabric)
@@ -241,4 +241,4 @@ def test_a_mixture_is_learned_with_both_labels_and_not_in_the_plain_epochs(train
     training = trained(plain_epochs=1, patience=100, **options)
     training.run()
     assert len(calls) == LEARNS * 3
-    assert max(row["val_balanced_accuracy"] for row in training.history[:LEARNS]) > 0.4  # usually 1; by chance 1/7
+    assert max(row["val_balanced_accuracy"] for row in training.history[:LEARNS]) > 0.4  # as above; by chance 1/7

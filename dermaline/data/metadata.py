@@ -4,23 +4,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dermaline.errors import DermalineError
-
-COLUMNS = ("age", "sex", "localization")
-SEXES = ("male", "female")
-SITES = (
-    *("abdomen", "acral", "back", "chest", "ear", "face", "foot", "genital", "hand", "lower extremity", "neck"),
-    *("scalp", "trunk", "upper extremity"),
-)
+from dermaline.data import words
+from dermaline.data.words import SEXES, SITES
 
 
 def encode(rows: pd.DataFrame) -> torch.Tensor:
     """Encode age, sex and localization with constants: nothing is fitted, so one row always gives one vector.
 
     Args:
-        rows: `age` in years, `sex`, `localization`, in any case. A column that is not there counts as missing in
-            every row, and so does a sex or a localization that HAM10000 does not have. Other columns are not looked
-            at: `dx_type` least of all, which gives the diagnosis away.
+        rows: `age` in years, `sex`, `localization`, as `words.known` takes them. Other columns are not looked at:
+            `dx_type` least of all, which gives the diagnosis away.
 
     Returns:
         float32 [N, WIDTH]: age / 100 and whether it is missing; male, female and whether neither is known; one
@@ -29,24 +22,15 @@ def encode(rows: pd.DataFrame) -> torch.Tensor:
     Raises:
         DermalineError: an age is no number of years from 0 to 120.
     """
-    rows = rows.reindex(columns=list(COLUMNS))
-    age = _ages(rows.age)
-    sex, site = _one_hot(rows.sex, SEXES), _one_hot(rows.localization, SITES)
+    known = words.known(rows)
+    age = known["age"].to_numpy(np.float64)
+    sex, site = _one_hot(known["sex"], SEXES), _one_hot(known["localization"], SITES)
     parts = (np.nan_to_num(age) / 100, np.isnan(age), sex, ~sex.any(axis=1), site)
     return torch.from_numpy(np.column_stack(parts).astype(np.float32))
 
 
-def _ages(column: pd.Series) -> np.ndarray:
-    age = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = column[column.notna() & ~((age >= 0) & (age <= 120))]
-    if len(wrong):
-        raise DermalineError(f"metadata: age '{wrong.iloc[0]}' is not in years, 0 to 120; correct it or leave it empty")
-    return age
-
-
-def _one_hot(column: pd.Series, words: tuple[str, ...]) -> np.ndarray:
-    known = column.astype("string").str.strip().str.lower().fillna("")
-    return np.column_stack([(known == word).to_numpy(bool) for word in words])
+def _one_hot(column: pd.Series, values: tuple[str, ...]) -> np.ndarray:
+    return np.column_stack([(column == value).to_numpy(bool) for value in values])
 
 
 MISSING: torch.Tensor = encode(pd.DataFrame(index=[0]))[0]  # [WIDTH], when nothing is known; hides a row

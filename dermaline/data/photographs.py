@@ -1,28 +1,31 @@
 """Photographs wherever they lie: finding them in folders and zips, and decoding them on all cores, block by block."""
 
+import hashlib
+import os
 import sys
 import zipfile
-import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from dermaline.blocks import blocks
-from dermaline.data.decode import BadImageError, decode
+from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
 from dermaline.errors import DermalineError
 from dermaline.params import Size
 from dermaline.pool import MOST, processes
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+# Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.
+_CLOSED = (
+    "heic heif hif jxl jxr dcm 3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 srw x3f"
+)
+CLOSED = frozenset(f".{name}" for name in _CLOSED.split())
 BLOCK = 32  # photographs
 AHEAD = MOST  # blocks that are decoded or wait: this bounds the memory, however many photographs there are
 LARGEST_FILE = 2**28  # bytes
-# What a damaged, encrypted or oddly packed entry of a zip raises, beside what the disk does.
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
 
 class Photograph(NamedTuple):
@@ -30,23 +33,30 @@ class Photograph(NamedTuple):
 
     path: Path
     entry: str | None = None
+    called: str | None = None  # its image id, if that is not its name
+
+    @property
+    def place(self) -> PurePosixPath:
+        return PurePosixPath(f"{self.path.absolute().as_posix()}/{self.entry or ''}")
 
     @property
     def image_id(self) -> str:
-        return PurePosixPath(self.entry).stem if self.entry else self.path.stem
+        return self.called or self.place.stem
 
     def __str__(self) -> str:
         return f"{self.path}: {self.entry}" if self.entry else str(self.path)
 
     def read(self) -> bytes:
-        """The file's bytes; raises `BadImageError` when they can't be read or are more than `LARGEST_FILE`."""
-        try:
+        """The file's bytes; raises `BadImageError` if they can't be read, or used, or are more than `LARGEST_FILE`."""
+        if self.place.suffix.lower() in CLOSED:
+            raise BadImageError(f"{self.place.suffix} files are not read; convert it to JPEG, PNG or TIFF")
+        if not self.path.is_file():
+            raise BadImageError("a link that leads nowhere" if self.path.is_symlink() else "no regular file")
+        with what_fails_is_bad("can't be read"):
             size = _opened(self.path).getinfo(self.entry).file_size if self.entry else self.path.stat().st_size
             if size > LARGEST_FILE:
                 raise BadImageError(f"{size / 1e6:.0f} MB, more than {LARGEST_FILE / 1e6:.0f}")
             return _opened(self.path).read(self.entry) if self.entry else self.path.read_bytes()
-        except UNREADABLE as problem:
-            raise BadImageError(f"can't be read ({problem})") from None
 
 
 class Block(NamedTuple):
@@ -64,46 +74,118 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def find(paths: Sequence[Path]) -> list[Photograph]:
-    """The photographs of files (taken as they are), folders and zips (their JPEG and PNG files at any depth).
+    """The photographs of files (taken as they are), folders and zips (the files at any depth that are called images).
 
-    A zip in a folder is not opened, which is said. What is hidden (its name, or a folder's on the way, starts with a
-    dot) and `__MACOSX` is passed over.
+    Images that can't be read (`CLOSED`, and links that lead nowhere) are among them: decoding names them bad. A
+    linked folder is entered once. A zip in a folder or a zip is not opened; that, and what else is passed over, is said
+    on stderr. What is hidden (its name, or a folder's on the way, starts with a dot) and `__MACOSX` is not looked at.
+
+    The image id is the file's name less its suffix. Files of one name with the same bytes are taken once; with other
+    bytes their ids name folders too, as many as tell them apart.
 
     Raises:
-        DermalineError: a path does not exist, a zip is none, two photographs have one image id (a file's name less its
-            suffix), or there is none at all.
+        DermalineError: a path does not exist, a folder or a zip can't be read, or there is no image at all.
     """
-    found: dict[str, Photograph] = {}
-    for photograph in (one for path in paths for one in _within(path)):
-        other = found.setdefault(photograph.image_id, photograph)
-        if other is not photograph:
-            what = f"{other} and {photograph} have one image id, '{photograph.image_id}'"
-            raise DermalineError(f"{what}; rename one or predict them in two runs")
+    found = list(dict.fromkeys(one for path in paths for one in _within(path)))
     if not found:
-        raise DermalineError(f"{', '.join(map(str, paths))}: no JPEG or PNG image there; name others")
-    return list(found.values())
+        raise DermalineError(f"{', '.join(map(str, paths))}: no image there; name others")
+    named: dict[str, list[Photograph]] = {}
+    for one in found:
+        if one.place.suffix.lower() not in CLOSED:
+            named.setdefault(one.image_id, []).append(one)
+    left_out, called = set(), {}
+    for several in (group for group in named.values() if len(group) > 1):
+        once = _once(several)
+        left_out |= set(several) - set(once)
+        called |= _told_apart(once)
+    if left_out:
+        print(f"note: left out, being copies of files of the same name: {len(left_out)}", file=sys.stderr)
+    if called:
+        such = next(iter(called.values()))
+        print(f"note: {len(called)} images are named as others; their ids name a folder, as {such}", file=sys.stderr)
+    return [one._replace(called=called.get(one)) for one in found if one not in left_out]
+
+
+def _once(photographs: Sequence[Photograph]) -> list[Photograph]:
+    """Of those with the same bytes the first; one that can't be read is like no other."""
+    first: dict[str, Photograph] = {}
+    for one in photographs:
+        try:
+            first.setdefault(hashlib.sha256(one.read()).hexdigest(), one)
+        except BadImageError:
+            first.setdefault(str(one.place), one)
+    return list(first.values())
+
+
+def _told_apart(photographs: Sequence[Photograph]) -> dict[Photograph, str]:
+    """Ids for photographs of one name: the least end of their paths that differs, with suffix only if it must."""
+    if len(photographs) == 1:
+        return {}
+    places = [one.place.with_suffix("") for one in photographs]
+    if len(set(places)) < len(places):
+        places = [one.place for one in photographs]
+    parts = max(len(place.parts) for place in places)
+    ends = ([str(PurePosixPath(*place.parts[-depth:])) for place in places] for depth in range(2, parts + 1))
+    return dict(zip(photographs, next(ids for ids in ends if len(set(ids)) == len(ids)), strict=True))
+
+
+def less_suffix(name: str) -> str:
+    """A name without its suffix, if that is an image's."""
+    place = PurePosixPath(name)
+    return str(place.with_suffix("")) if _is_image(place) else name
 
 
 def _within(path: Path) -> list[Photograph]:
-    if path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.is_file())
-        if any(one.suffix.lower() == ".zip" for one in files):
-            print(f"note: zips in {path} are not opened; name them to have their images too", file=sys.stderr)
-        return [Photograph(one) for one in files if _wanted(one.relative_to(path))]
-    if not path.is_file():
+    """The photographs of one path, in order of their names; says on stderr what of it is passed over."""
+    if not path.exists():
         raise DermalineError(f"{path}: no such file or folder; name images, folders or zips of images")
-    if path.suffix.lower() != ".zip":
+    if path.is_dir():
+        inside = {one.relative_to(path): Photograph(one) for one in _files(path)}
+    elif path.suffix.lower() == ".zip":
+        inside = {PurePosixPath(name): Photograph(path, name) for name in _entries(path)}
+    else:
         return [Photograph(path)]
+    seen = {place: one for place, one in inside.items() if not any(map(_hidden, place.parts))}
+    kinds = Counter(place.suffix.lower() or "no suffix" for place in seen if not _is_image(place))
+    if kinds.pop(".zip", 0):
+        print(f"note: zips in {path} are not opened; name them to have their images too", file=sys.stderr)
+    if kinds:
+        passed = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common())
+        print(f"note: passed over in {path}, being no images: {passed}", file=sys.stderr)
+    return [one for place, one in seen.items() if _is_image(place)]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files under a folder, sorted; a link to a folder is followed unless that was seen, so that loops end."""
+    seen, files = set(), []
+
+    def stop(problem: OSError) -> None:
+        raise DermalineError(f"{problem.filename}: can't be read ({problem.strerror}); mend it or name others")
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=stop):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        files += [Path(place, name) for name in names]
+    return sorted(files)
+
+
+def _entries(path: Path) -> list[str]:
     try:
-        return [Photograph(path, name) for name in sorted(_opened(path).namelist()) if _wanted(PurePosixPath(name))]
+        return sorted(name for name in _opened(path).namelist() if not name.endswith("/"))
     except (OSError, zipfile.BadZipFile) as problem:
         raise DermalineError(f"{path}: not a whole zip ({problem}); mend it or name others") from None
 
 
-def _wanted(path: PurePosixPath | Path) -> bool:
-    """Whether a path, relative to where the search began, is that of an image."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _is_image(place: PurePath) -> bool:
+    return place.suffix.lower() in SUFFIXES | CLOSED
 
 
 def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapixels: float) -> Iterator[Block]:

@@ -1,9 +1,11 @@
 """The split: stratified by diagnosis over groups of lesions; a group is never on two sides."""
 
-import numpy as np
+from hashlib import sha256
+
 import pandas as pd
 
 from dermaline.classes import CLASSES
+from dermaline.data.groups import stratum
 from dermaline.errors import DermalineError
 from dermaline.params import Split
 
@@ -13,9 +15,11 @@ SPLITS: tuple[str, ...] = ("train", "val", "test")
 def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
     """Assign every image to train, val or test.
 
-    Within each diagnosis the groups (a lesion, or lesions joined by near-duplicates) are shuffled and dealt out. By
-    shares: `test` and `val` of them, rounded, at least one to each side. By folds: the i-th to fold i mod `folds`; the
-    test is fold `fold`, and `val`, the same share of all groups as above, is the first of those that follow it.
+    Within each diagnosis the groups (a lesion, or lesions joined by near-duplicates) stand in the order of a hash of
+    seed and name, and are dealt out along it. By shares: first `test` of them, then `val`, rounded, at least one to
+    each side. By folds: `folds` blocks of equal length to one, of which the test is number `fold`; `val`, the same
+    share of all groups as above, follows it, after the last block the first. So the table, the seed and the pairs alone
+    decide, and a lesion more or less moves only those at the ends of a block.
 
     Args:
         index: columns image_id, lesion_id, group and dx, one row an image.
@@ -33,26 +37,27 @@ def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
         if column not in index or index[column].isna().any():
             raise DermalineError(f"data/prepared/index.csv: {column} is missing; a split by image would leak")
     group = index.image_id if options.unit == "image" else index.group
-    # A group with two diagnoses (two lesions joined by a near-duplicate) counts as the first of them.
-    diagnosis = index.dx.groupby(group).min()
+    diagnosis = stratum(group, index.dx)  # of a group with two
     sides = pd.Series("train", index=diagnosis.index)
-    for number, dx in enumerate(CLASSES):
-        members = np.array(diagnosis.index[diagnosis == dx])
+    for dx in CLASSES:
+        members = sorted(diagnosis.index[diagnosis == dx], key=lambda name: _hash(options.seed, name))
         _require_enough(len(members), dx, options)
-        np.random.default_rng([options.seed, number]).shuffle(members)
-        for_test = share(len(members), options.test)
+        first, last = 0, share(len(members), options.test)
         if options.fold is not None:
-            turn = (np.arange(len(members)) - options.fold) % options.folds  # 0: the test, 1: the fold after it, ...
-            members, for_test = members[np.argsort(turn, kind="stable")], int((turn == 0).sum())
-        for_val = min(share(len(members), options.val), len(members) - for_test - 1)
-        sides[members[:for_test]] = "test"
-        sides[members[for_test : for_test + for_val]] = "val"
+            first, last = (len(members) * fold // options.folds for fold in (options.fold, options.fold + 1))
+        for_val = min(share(len(members), options.val), len(members) - (last - first) - 1)
+        sides[members[first:last]] = "test"
+        sides[(members[last:] + members[:first])[:for_val]] = "val"
     return group.map(sides)
 
 
 def share(count: int, wanted: float) -> int:
     """`wanted` of `count`, rounded, leaving at least one here and two elsewhere; 0 of 0."""
     return min(max(1, round(count * wanted)), count - 2) if count else 0
+
+
+def _hash(seed: int, name: str) -> bytes:
+    return sha256(f"{seed}/{name}".encode()).digest()
 
 
 def _require_enough(count: int, dx: str, options: Split) -> None:

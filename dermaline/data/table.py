@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermaline.classes import CLASSES
+from dermaline.data import words
 from dermaline.errors import DermalineError
 from dermaline.params import nearest
 from dermaline.sources.archive import SOURCE
@@ -18,14 +19,16 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a table in HAM10000's form, one row an image, sorted by image_id.
 
     Returns:
-        The columns of `REQUIRED`, and of `OPTIONAL` those that are there: strings, but `age` float in years; what is
-        unknown is NaN. `dx_type` is left behind on purpose: it gives the label away (every follow-up is a nevus).
+        The columns of `REQUIRED`, and of `OPTIONAL` those that are there: strings, but `age` float in years; NaN is
+        what says nothing (see `words.said`). `dx_type` is left behind on purpose: it gives the label away (every
+        follow-up is a nevus).
 
     Raises:
-        DermalineError: a column or an id is missing, an image is listed twice, or a diagnosis is unknown.
+        DermalineError: a column or an id is missing, an image is listed twice, a diagnosis is unknown, or an age is
+            none.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=["", "NA", "nan"])
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(words.said)
     except FileNotFoundError:
         raise DermalineError(f"{path}: not found; run the download stage first") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
@@ -49,8 +52,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if (diagnoses > 1).any():
         raise DermalineError(f"{path}: lesion {diagnoses.idxmax()} has two diagnoses; a lesion has one, correct it")
     try:
-        table["age"] = table.age.astype(float)
-    except ValueError as problem:
-        raise DermalineError(f"{path}: age must be a number or empty ({problem})") from None
+        table["age"] = words.ages(table.age)
+    except DermalineError as problem:
+        raise DermalineError(f"{path}: {problem}") from None
     columns = [*REQUIRED, *(name for name in OPTIONAL if name in table)]
     return table.loc[:, columns].sort_values("image_id", ignore_index=True)

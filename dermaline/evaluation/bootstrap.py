@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dermaline.data import groups
 from dermaline.evaluation.metrics import Metric
 from dermaline.evaluation.ranking import Floats, Ints
 
@@ -19,15 +20,15 @@ def multiplicities(group: np.ndarray, stratum: np.ndarray, replicates: int, seed
 
     Args:
         group: [N] labels of any kind; rows of one group are always drawn together.
-        stratum: [N] labels; a group belongs to the stratum of its first row.
+        stratum: [N] labels; a group belongs to the stratum of most of its rows, as in the split.
         replicates: how many draws.
         seed: the same seed gives the same draws, however they are chunked.
 
     Yields:
         Chunks [R, N] of how often each row was drawn, `replicates` rows in all.
     """
-    names, first, member = np.unique(np.asarray(group), return_index=True, return_inverse=True)
-    _, own, sizes = np.unique(np.asarray(stratum)[first], return_inverse=True, return_counts=True)
+    names, member = np.unique(np.asarray(group), return_inverse=True)
+    _, own, sizes = np.unique(groups.stratum(group, stratum), return_inverse=True, return_counts=True)
     ordered, starts = np.argsort(own, kind="stable"), np.cumsum(sizes) - sizes
     random = np.random.default_rng(seed)
     rows = max(1, _CHUNK // max(1, len(member)))

@@ -193,6 +193,9 @@ OF_DECISIONS: frozenset[str] = frozenset(
 )
 OF_PROBABILITIES: frozenset[str] = frozenset(HEADLINE | PER_CLASS) - OF_DECISIONS
 
+# The metrics that take the numbers for chances; those of a ranking or a decision bear any confidences.
+OF_CHANCES: frozenset[str] = frozenset(metric.__name__ for metric in (nll, brier, ece))
+
 # Has no bootstrap interval: in a redrawn sample it is larger than in the sample itself.
 BIASED_BY_REDRAWING: frozenset[str] = frozenset({ece.__name__})
 

@@ -32,19 +32,21 @@ def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
     return _finite(_estimates(_headline(options), table))
 
 
-def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
-    """The headline, `cases`, the headline's `intervals`, and `per_class` with intervals of its own.
+def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The headline, `cases`, `absent_classes`, the headline's `intervals`, and `per_class` with its own intervals.
 
     Args:
         table: decided predictions of one split, one row a case.
         options: how to score; intervals are redrawn by `group`.
+        left_out: names of headline metrics that are not to be measured.
 
     Returns:
         Nested mappings of finite floats and counts; a metric or an interval without a value is left out. There is none
-        of the calibration error.
+        of the calibration error. `absent_classes` are those without a case, which no macro mean has in it.
     """
     truth, each = tables.truth(table), _estimates(PER_CLASS, table)
-    ends = _ends(_headline(options) | PER_CLASS, table, options)
+    chosen = {name: metric for name, metric in _headline(options).items() if name not in left_out}
+    ends = _ends(chosen | PER_CLASS, table, options)
     per_class = {
         name: {
             "support": int((truth == number).sum()),
@@ -54,9 +56,10 @@ def scores(table: pd.DataFrame, options: Evaluate) -> dict[str, Any]:
         for number, name in enumerate(CLASSES)
     }
     return {
-        **headline(table, options),
+        **_finite(_estimates(chosen, table)),
         "cases": len(table),
-        "intervals": _intervals({metric: ends[metric] for metric in HEADLINE}),
+        "absent_classes": [name for name, values in per_class.items() if not values["support"]],
+        "intervals": _intervals({metric: ends[metric] for metric in chosen}),
         "per_class": per_class,
     }
 

@@ -47,6 +47,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     for column, known in (("dx", CLASSES), ("split", SPLITS)):
         check(path, table, ~table[column].isin(known), f"{column} is not one of {', '.join(known)}")
     table = with_numbers(path, table)
+    check(path, table, off(table) > SUM_TOLERANCE, "the probabilities do not sum to 1")
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise DermalineError(f"{path}: no image of {split}; run the split stage again")
@@ -54,18 +55,32 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def with_numbers(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table of a file with its probabilities as numbers; raises as `read_predictions` when they are none."""
+    """The table of a file with its probabilities as numbers; raises as `read_predictions` when they are none.
+
+    By rounding they may lie outside of 0..1, by less than `SUM_TOLERANCE`, and are then put on its end.
+    """
     numbers = table[[*CLASSES]].apply(pd.to_numeric, errors="coerce")
-    check(path, table, ~((numbers >= 0) & (numbers <= 1)).all(axis=1), "a probability is not a number from 0 to 1")
-    check(path, table, (numbers.sum(axis=1) - 1).abs() > SUM_TOLERANCE, "the probabilities do not sum to 1")
-    return table.assign(**numbers)
+    inside = numbers.clip(0, 1)
+    wrong = ~((numbers - inside).abs() < SUM_TOLERANCE).all(axis=1)
+    check(path, table, wrong, "a probability is not a number from 0 to 1")
+    return table.assign(**inside)
+
+
+def off(table: pd.DataFrame) -> pd.Series:
+    """By how much each row's probabilities do not sum to 1, [N]."""
+    return (table[[*CLASSES]].sum(axis=1) - 1).abs()
 
 
 def check(path: Path, table: pd.DataFrame, wrong: pd.Series, what: str) -> None:
     """Refuse the file that a table is from for the first row that is wrong, [N] bools, and say what is."""
     if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise DermalineError(f"{path}: line {row + 2} ({table['image_id'].iloc[row]}): {what}")
+        raise DermalineError(f"{path}: {where(table, wrong)}: {what}")
+
+
+def where(table: pd.DataFrame, chosen: pd.Series) -> str:
+    """The line and the image of the first row chosen, [N] bools; the index counts the rows of the file from 0."""
+    row = int(chosen.to_numpy().argmax())
+    return f"line {table.index[row] + 2} ({table['image_id'].iloc[row]})"
 
 
 def truth(table: pd.DataFrame) -> Ints:

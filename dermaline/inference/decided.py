@@ -1,13 +1,14 @@
 """The predictions of a recipe, or of several together, once everything about them is decided."""
 
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from dermaline.evaluation import tables
 from dermaline.inference.decision import Decision, fit
+from dermaline.inference.doubts import doubts
 from dermaline.params import Evaluate
 
 
@@ -20,17 +21,19 @@ class Decided(NamedTuple):
 
 
 def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decided:
-    """Fit a decision on the val rows, and apply it to the test rows.
+    """Fit a decision on the val rows, and apply it to the test rows; what val has too little of is said on stderr.
 
     Args:
         members: predictions of each recipe, in one order of images.
         train_images: how many images of each class were trained on.
         options: what to fit.
     """
-    val, test = ([table[table["split"] == split] for table in members.values()] for split in tables.SPLITS)
-    raw_val, raw_test = ([tables.probabilities(table) for table in part] for part in (val, test))
-    decision = fit(list(members), tables.truth(val[0]), raw_val, train_images, options)
-    images = tables.decided(test[0], *decision.apply(raw_test))
+    val, test = (_of_split(members, split) for split in tables.SPLITS)
+    decision = _fitted(val, train_images, options)
+    probabilities = decision.apply([tables.probabilities(table) for table in val.values()])[0]
+    for doubt in doubts(tables.truth(next(iter(val.values()))), probabilities, options):
+        print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
+    images = _applied(decision, test)
     lesions = tables.by_lesion(images)
     averaged = tables.probabilities(lesions)
     return Decided(
@@ -48,11 +51,25 @@ def cross_fitted(
     What is fitted looks better on the rows it was fitted on, most of all the decision for balanced accuracy.
     Arguments as for `decide`; returns the table of the val rows, one half after the other.
     """
-    val = {name: table[table["split"] == "val"] for name, table in members.items()}
+    val = _of_split(members, "val")
     group = next(iter(val.values()))["group"]
     half = group.isin(pd.Series(sorted(group.unique())).sample(frac=0.5, random_state=options.seed)).to_numpy()
     parts = []
     for fitted_on in (half, ~half):
-        halves = {name: table.assign(split=np.where(fitted_on, "val", "test")) for name, table in val.items()}
-        parts.append(decide(halves, train_images, options).test)
-    return pd.concat(parts).assign(split="val")
+        seen, unseen = ({name: table[rows] for name, table in val.items()} for rows in (fitted_on, ~fitted_on))
+        parts.append(_applied(_fitted(seen, train_images, options), unseen))
+    return pd.concat(parts)
+
+
+def _of_split(members: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.DataFrame]:
+    return {name: table[table["split"] == split] for name, table in members.items()}
+
+
+def _fitted(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decision:
+    raw = [tables.probabilities(table) for table in members.values()]
+    return fit(list(members), tables.truth(next(iter(members.values()))), raw, train_images, options)
+
+
+def _applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    raw = [tables.probabilities(table) for table in members.values()]
+    return tables.decided(next(iter(members.values())), *decision.apply(raw))

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
-from dermaline.evaluation.metrics import balanced_accuracy
 from dermaline.evaluation.ranking import Bools, Floats, Ints
 from dermaline.files import DIGITS, write_text
 from dermaline.inference.calibration import (
@@ -24,6 +23,7 @@ from dermaline.params import Evaluate, NotNegative, Positive, Section, Share
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
 # as single images change sides. A finer grid, or the last of the best, would follow that noise.
 TAUS = np.arange(21) / 10
+CLASS_ROWS = 3  # that no tau can change, added to each class
 
 
 class Decision(Section):
@@ -148,10 +148,16 @@ def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:
     """The one of `TAUS` with the best balanced accuracy; among equals the smallest, which changes fewest diagnoses.
 
     0 decides by the probabilities as they are; 1 as if every class were equally frequent, which is best for balanced
-    accuracy when they are exact (Menon et al. 2021, post-hoc logit adjustment).
+    accuracy when they are exact (Menon et al. 2021, post-hoc logit adjustment). `CLASS_ROWS` more rows a class, wrong
+    at any tau, keep the only image of a class from being worth as much as all of another's (Cestnik's m-estimate 1990).
     """
-    scores = [balanced_accuracy(truth, rebalanced(probabilities, prior, -tau)) for tau in TAUS]
-    return float(TAUS[np.argmax(np.round(scores, 12))])
+    rows = np.bincount(truth, minlength=len(prior)) + CLASS_ROWS
+
+    def score(tau: float) -> float:
+        right = rebalanced(probabilities, prior, -tau).argmax(axis=1) == truth
+        return (np.bincount(truth[right], minlength=len(prior)) / rows).sum()
+
+    return float(TAUS[np.argmax(np.round([score(tau) for tau in TAUS], 12))])
 
 
 def fit_threshold(positive: Bools, score: Floats, sensitivity: float) -> float | None:
@@ -162,8 +168,12 @@ def fit_threshold(positive: Bools, score: Floats, sensitivity: float) -> float |
     ordered = np.sort(score[positive])[::-1]
     if not len(ordered):
         return None
-    needed = int(np.ceil(sensitivity * len(ordered) - 1e-9))  # 0.55 * 100 is a little over 55
-    return float(ordered[max(needed, 1) - 1])
+    return float(ordered[needed(sensitivity, len(ordered)) - 1])
+
+
+def needed(sensitivity: float, positives: int) -> int:
+    """How many of the positives make up this share of them, one at least."""
+    return max(int(np.ceil(sensitivity * positives - 1e-9)), 1)  # 0.55 * 100 is a little over 55
 
 
 def _kept(value: float) -> float:

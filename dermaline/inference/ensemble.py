@@ -93,7 +93,8 @@ def load_member(folder: Path, device: str, otherwise: Preparation, tta: str | No
     tta = tta or stated.get("tta", otherwise.tta)
     if tta not in views.VIEWS:
         raise DermalineError(f"{folder / 'recipe.json'}: tta: '{tta}' is not one of {', '.join(views.VIEWS)}")
-    where, size = fabric(device, recipe.precision), input_size(recipe)
+    precision = "32-true" if recipe.precision == "portable" else recipe.precision  # on all cores, or a GPU
+    where, size = fabric(device, precision), input_size(recipe)
     network.to(where.device)
     prepared_size = tuple(stated.get("prepared_size", otherwise.size))
     return Member(network, where, prepared_size, size, tta, views.of(tta, network, size))

@@ -34,9 +34,10 @@ class RawWriter:
         self._files = files
         self._zips: dict[str, zipfile.ZipFile] = {}
 
-    def add_image(self, image_id: str, jpeg: bytes) -> None:
-        """Store one JPEG file's bytes as `IMAGE_ID.jpg`."""
-        self._add("images.zip", f"{image_id}.jpg", jpeg)
+    def add_image(self, image_id: str, content: bytes) -> None:
+        """Store one image file's bytes as `IMAGE_ID.jpg`, a PNG's as `IMAGE_ID.png`."""
+        suffix = ".png" if content.startswith(b"\x89PNG") else ".jpg"
+        self._add("images.zip", image_id + suffix, content)
 
     def add_mask(self, image_id: str, png: bytes) -> None:
         """Store one PNG mask's bytes (non-zero inside the lesion) as `IMAGE_ID.png`."""

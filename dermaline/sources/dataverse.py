@@ -10,7 +10,7 @@ from dermaline.errors import DermalineError
 from dermaline.files import require_space, scratch
 from dermaline.params import Data, Dataverse
 from dermaline.sources import layout
-from dermaline.sources.fetch import TIMEOUT, download
+from dermaline.sources.fetch import TIMEOUT, download, new_session, verdict
 
 FILES = (
     "HAM10000_metadata",
@@ -18,6 +18,8 @@ FILES = (
     "HAM10000_images_part_2.zip",
     "HAM10000_segmentations_lesion_tschandl.zip",
 )
+CHECK = "check data.dataverse in params.yaml"
+OTHERS = "take another source: data.source=kaggle, or data.source=local for a copy that you have"
 
 
 def fetch(data: Data, folder: Path) -> None:
@@ -27,7 +29,7 @@ def fetch(data: Data, folder: Path) -> None:
         DermalineError: the server cannot be reached or lacks a file, or the data is not HAM10000.
     """
     place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", data.dataverse.doi))
-    with requests.Session() as session:
+    with new_session() as session:
         listing = _listing(session, data.dataverse)
         wanted = {place / name: _find(listing, name, data.dataverse) for name in FILES}
         absent = sum(file["filesize"] for path, file in wanted.items() if not path.exists())
@@ -42,15 +44,12 @@ def _listing(session: requests.Session, source: Dataverse) -> list[dict[str, Any
     url = f"{source.server}/api/datasets/:persistentId/versions/:latest-published/files"
     try:
         answer = session.get(url, params={"persistentId": source.doi}, timeout=TIMEOUT)
-        content = answer.json()
-        if content.get("status") == "OK":
-            return content["data"]
-        problem = f"{answer.status_code}: {content.get('message', answer.reason)}"
-    except requests.JSONDecodeError:
-        problem = f"{answer.status_code} {answer.reason}, not a list of files"
+        return list(answer.json()["data"])
+    except (requests.JSONDecodeError, KeyError, TypeError):  # a page, or Dataverse's own error, which has no data
+        problem, advice = verdict(answer), CHECK if answer.status_code in (400, 404) else OTHERS
     except requests.RequestException as error:
-        problem = " ".join(str(error).split())[:200]
-    raise DermalineError(f"{source.server}: cannot list {source.doi} ({problem}); check data.dataverse in params.yaml")
+        problem, advice = " ".join(str(error).split())[:200], CHECK
+    raise DermalineError(f"{source.server}: cannot list {source.doi}: {problem}; {advice}")
 
 
 def _find(listing: list[dict[str, Any]], name: str, source: Dataverse) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def _find(listing: list[dict[str, Any]], name: str, source: Dataverse) -> dict[s
         for known in (entry.get("label", ""), file.get("filename", "")):
             if name in (known, Path(known).stem):
                 return file
-    raise DermalineError(f"{source.server}: {source.doi} has no file {name}; check data.dataverse in params.yaml")
+    raise DermalineError(f"{source.server}: {source.doi} has no file {name}; {CHECK}")
 
 
 def _get(session: requests.Session, server: str, file: dict[str, Any], path: Path) -> None:
@@ -69,9 +68,9 @@ def _get(session: requests.Session, server: str, file: dict[str, Any], path: Pat
         # Dataverse rewrites an uploaded table, and the size and MD5 it shows are not those of the file it sends
         # (IQSS/dataverse#9501). So it is fetched anew, being small, and judged by its columns and counts.
         path.unlink(missing_ok=True)
-        download(url, path, session=session)
+        download(url, path, session=session, otherwise=OTHERS)
     else:
-        download(url, path, size=file["filesize"], md5=_md5(file), session=session)
+        download(url, path, size=file["filesize"], md5=_md5(file), session=session, otherwise=OTHERS)
 
 
 def _md5(file: dict[str, Any]) -> str | None:

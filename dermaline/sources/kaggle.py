@@ -86,9 +86,10 @@ def _log_in() -> "KaggleApi":
 
 def _explained(what: str, problem: Exception) -> DermalineError:
     status = getattr(getattr(problem, "response", None), "status_code", None)
+    line = " ".join(str(problem).split())[:200]
     if status in (401, 403):
-        return DermalineError(f"{what}: refused ({status}), the credentials are wrong or expired; {HELP}")
+        why = "the credentials are wrong or expired, or have no right to it"
+        return DermalineError(f"{what}: refused ({status}: {line}), {why}; {HELP}")
     if status == 404:
         return DermalineError(f"{what}: no such data set or version; check data.kaggle in params.yaml")
-    line = " ".join(str(problem).split())[:200]
     return DermalineError(f"{what}: {type(problem).__name__}: {line}; run again, what has come is kept")

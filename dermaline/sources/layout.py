@@ -1,20 +1,14 @@
-"""The layouts in which HAM10000 comes (Kaggle's and Dataverse's, folders or zips), and the way to a raw folder.
+"""The layouts in which HAM10000 comes (Kaggle's, Dataverse's, ISIC 2018's), and the way to a raw folder.
 
-A file is known by its own name, wherever it lies: `ISIC_0027419.jpg`, `ISIC_0027419_segmentation.png`,
-`HAM10000_metadata` (`.csv` or `.tab`). Anything else is ignored, and so is all that lies under an `ISIC2018` name: the
-test images of that challenge are named like those of HAM10000.
+A file is known by its own name, wherever it lies: `ISIC_0027419.jpg` (or `.png`), `ISIC_0027419_segmentation.png`,
+`HAM10000_metadata` (`.csv` or `.tab`), also with a copy's mark such as ` (1)`. Anything else is ignored. What lies
+under an `ISIC2018` name counts only if it is of Task 3's training part, which is HAM10000 too, and only where
+HAM10000's own files lack: the challenge's other images are named like those of HAM10000.
 """
 
-import io
-import os
 import re
-import zipfile
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -22,55 +16,59 @@ from tqdm import tqdm
 
 from dermaline.errors import DermalineError
 from dermaline.files import require_space
-from dermaline.sources.archive import COLUMNS, RawWriter, kept, writing
+from dermaline.sources import tables
+from dermaline.sources.archive import RawWriter, writing
+from dermaline.sources.folders import File, files
 
 OFFICIAL = (10_015, 7_470)  # images and lesions of the whole data set
+PARTS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
+CHALLENGE = "isic2018"  # begins the names of all that is of the challenge
 LARGEST = 64 * 2**20  # bytes; one file is held in memory at a time, and none of HAM10000 comes near
 _ZIP_OVERHEAD = 256  # bytes a file, generously
-_IMAGE = re.compile(r"(isic_\d+)\.jpe?g")
-_MASK = re.compile(r"(isic_\d+)_segmentation\.png")
-_TABLE = re.compile(r"ham10000_metadata(\.csv|\.tab|\.tsv|\.txt)?")
+_COPY = r"(?:(?: -)? \(?copy\)?)?(?: ?\(\d+\)| \d+)?"  # X (1), X 2, X (copy), X copy 2, X - Copy (2)
+_NAMES = {
+    "jpegs": re.compile(rf"(isic_\d+){_COPY}\.jpe?g"),
+    "pngs": re.compile(rf"(isic_\d+){_COPY}\.png"),
+    "masks": re.compile(rf"(isic_\d+)_segmentation{_COPY}\.png"),
+    "tables": re.compile(rf"(ham10000_metadata){_COPY}(?:\.csv|\.tab|\.tsv|\.txt)?"),
+    "truths": re.compile(rf"({CHALLENGE}_task3_training_groundtruth){_COPY}\.csv"),
+    "groupings": re.compile(rf"({CHALLENGE}_task3_training_lesiongroupings){_COPY}\.csv"),
+}
+Copies = dict[str, list[File]]  # all copies of each file, by its image's id (of a table: its own name)
 
 
-@dataclass(frozen=True)
-class File:
-    """One file of a folder or a zip; `place` says where, for a person."""
-
-    place: str
-    size: int
-    content: Callable[[], bytes]
-
-    def read(self) -> bytes:
-        """The bytes; raises DermalineError when they are damaged or out of reach."""
-        try:
-            return self.content()
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
-            raise DermalineError(f"{self.place}: cannot be read ({problem}); delete it and get it again") from None
-
-
-@dataclass(frozen=True)
 class Layout:
-    """What was recognised: every copy of each image and mask by image id, and every table."""
+    """What was recognised, by the kinds of `_NAMES`."""
 
-    images: dict[str, list[File]] = field(default_factory=lambda: defaultdict(list))
-    masks: dict[str, list[File]] = field(default_factory=lambda: defaultdict(list))
-    tables: list[File] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._kinds: dict[str, Copies] = {kind: defaultdict(list) for kind in _NAMES}
 
-    def add(self, name: str, file: File) -> None:
-        """Take `file` if its path `name` is one of HAM10000's."""
-        parts = PurePosixPath(name.lower()).parts
-        if any(part.startswith((".", "__macosx", "isic2018")) for part in parts):
-            return
-        if match := _IMAGE.fullmatch(parts[-1]):
-            self.images[match[1].upper()].append(file)
-        elif match := _MASK.fullmatch(parts[-1]):
-            self.masks[match[1].upper()].append(file)
-        elif _TABLE.fullmatch(parts[-1]):
-            self.tables.append(file)
-        else:
-            return
-        if file.size > LARGEST:
-            raise DermalineError(f"{file.place}: {file.size} bytes, more than any file of HAM10000; remove it")
+    def add(self, parts: tuple[str, ...], file: File) -> None:
+        """Take `file` if its path, in lower case, is one of HAM10000's."""
+        for kind, pattern in _NAMES.items():
+            if match := pattern.fullmatch(parts[-1]):
+                if kind == "pngs" and any("mask" in part or "segment" in part for part in parts[:-1]):
+                    return  # a mask under its image's name
+                if file.size > LARGEST:
+                    raise DermalineError(f"{file.place}: {file.size} bytes, more than any file of HAM10000; remove it")
+                self._kinds[kind][match[1].upper()].append(file)
+
+    @property
+    def images(self) -> Copies:
+        """Of an image that is there in both formats, the JPEG: the camera's file."""
+        return self._kinds["pngs"] | self._kinds["jpegs"]
+
+    @property
+    def masks(self) -> Copies:
+        return self._kinds["masks"]
+
+    def table(self) -> pd.DataFrame | None:
+        """The metadata, or None if there is no table."""
+        own, truths, groupings = (
+            [file for copies in self._kinds[kind].values() for file in copies]
+            for kind in ("tables", "truths", "groupings")
+        )
+        return tables.ham10000(own) if own else tables.isic2018(truths, groupings) if truths else None
 
 
 def write(sources: list[Path], folder: Path, *, official: bool) -> None:
@@ -84,33 +82,44 @@ def write(sources: list[Path], folder: Path, *, official: bool) -> None:
     """
     with ExitStack() as zips:
         where = ", ".join(str(source) for source in sources)
-        found = _recognise(sources, where, zips)
-        table = _table(found.tables)
+        table, images, masks = _recognise(sources, where, zips)
         ids, lesions = list(table["image_id"]), table["lesion_id"].nunique()
-        _same_images(set(ids), set(found.images), where)
+        _same_images(set(ids), images, where)
         if official and (len(ids), lesions) != OFFICIAL:
             expected = f"{OFFICIAL[0]} images of {OFFICIAL[1]} lesions"
             raise DermalineError(f"{where}: {len(ids)} images of {lesions} lesions, expected {expected}; get it again")
-        masks = {image_id: found.masks[image_id] for image_id in ids if image_id in found.masks}
-        copies = [found.images[image_id] for image_id in ids] + list(masks.values())
+        masks = {image_id: masks[image_id] for image_id in ids if image_id in masks}
+        copies = [images[image_id] for image_id in ids] + list(masks.values())
         require_space(folder, sum(files[0].size + _ZIP_OVERHEAD for files in copies))
         with writing(folder) as raw:
-            _fill(raw, table, found.images, masks)
+            _fill(raw, table, images, masks)
     print(f"{folder}: {len(ids)} images, {lesions} lesions, {len(masks)} masks")
 
 
-def _recognise(sources: list[Path], where: str, zips: ExitStack) -> Layout:
-    found = Layout()
-    for source in sources:
-        for name, file in _files(source, zips):
-            found.add(name, file)
-    if not (found.tables and found.images):
-        lacks = "images ISIC_*.jpg" if found.tables else "table HAM10000_metadata (.csv or .tab)"
-        raise DermalineError(f"{where}: no {lacks}; check the path, and unpack a zip that lies inside a zip")
-    return found
+def _recognise(sources: list[Path], where: str, zips: ExitStack) -> tuple[pd.DataFrame, Copies, Copies]:
+    """The table, the images and the masks: HAM10000's own, or the challenge's where there are none."""
+    own, challenge = Layout(), Layout()
+    for name, file in (one for source in sources for one in files(source, zips)):
+        parts = PurePosixPath(name.lower()).parts
+        if any(part.startswith((".", "__macosx")) for part in parts):
+            continue
+        of_challenge = [part for part in parts if part.startswith(CHALLENGE)]
+        if not of_challenge:
+            own.add(parts, file)
+        elif of_challenge[-1].startswith(f"{CHALLENGE}_task3_training"):
+            challenge.add(parts, file)
+    table, images = own.table(), own.images or challenge.images
+    if table is None:
+        table = challenge.table()
+    if table is None or not images:
+        kinds = "HAM10000_metadata (.csv or .tab) or ISIC2018_Task3_Training_GroundTruth.csv"
+        lacks = f"table {kinds}" if table is None else "images ISIC_*.jpg or .png"
+        packed = "a zip that lies inside a zip, or any other archive"
+        raise DermalineError(f"{where}: no {lacks}; check the path, and unpack {packed}")
+    return table, images, own.masks
 
 
-def _fill(raw: RawWriter, table: pd.DataFrame, images: dict[str, list[File]], masks: dict[str, list[File]]) -> None:
+def _fill(raw: RawWriter, table: pd.DataFrame, images: Copies, masks: Copies) -> None:
     raw.write_table(table)
     for image_id in tqdm(table["image_id"], desc="images", unit=""):
         raw.add_image(image_id, _one(image_id, images[image_id]))
@@ -128,75 +137,19 @@ def _one(image_id: str, copies: list[File]) -> bytes:
     return content
 
 
-def _files(source: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
-    """All files under `source`, in a stable order, those inside its zips included; nothing is unpacked."""
-    if not source.is_dir():
-        yield from _from_path(source, source.name, zips)
-        return
-    for root, folders, names in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.exists():  # not a dangling link
-                yield from _from_path(path, path.relative_to(source).as_posix(), zips)
+def _same_images(listed: set[str], images: Copies, where: str) -> None:
+    """Stop unless the table lists the images that are there, no more and no fewer."""
+    absent, extra = listed - images.keys(), images.keys() - listed
+    if absent:
+        lack = f"{len(absent):,} of the {len(listed):,} images of the table are not there, {min(absent)} for one"
+        raise DermalineError(f"{where}: {lack}; {_advice(images)}")
+    if extra:
+        lack = f"{len(extra):,} of the {len(images):,} images there are not in the table, {min(extra)} for one"
+        raise DermalineError(f"{where}: {lack}; remove them or get the whole table")
 
 
-def _from_path(path: Path, name: str, zips: ExitStack) -> Iterator[tuple[str, File]]:
-    if path.suffix.lower() != ".zip":
-        yield name, File(str(path), path.stat().st_size, path.read_bytes)
-    elif not path.name.startswith("."):
-        for inside, file in _from_zip(path, zips):
-            yield f"{name}/{inside}", file
-
-
-def _from_zip(path: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
-    try:
-        archive = zips.enter_context(zipfile.ZipFile(path))
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise DermalineError(f"{path}: not a whole zip ({problem}); delete it and get it again") from None
-    for entry in archive.infolist():
-        name = entry.filename.replace("\\", "/")
-        if name.startswith("/") or re.match(r"[a-zA-Z]:", name) or ".." in name.split("/"):
-            raise DermalineError(f"{path}: the entry '{entry.filename}' points outside; do not use this zip")
-        if not entry.is_dir():
-            yield name, File(f"{path}: {entry.filename}", entry.file_size, partial(archive.read, entry))
-
-
-def _table(files: list[File]) -> pd.DataFrame:
-    """The columns that are kept, sorted by image id; several tables must say the same."""
-    tables = [_parse(file) for file in files]
-    for file, table in zip(files[1:], tables[1:], strict=True):
-        if not table[list(COLUMNS)].equals(tables[0][list(COLUMNS)]):
-            raise DermalineError(f"{files[0].place} and {file.place} differ; remove the wrong one")
-    return max(tables, key=lambda table: table.shape[1])
-
-
-def _parse(file: File) -> pd.DataFrame:
-    """Read either form: Kaggle's has commas; Dataverse's has tabs, quotes and an eighth column, `dataset`."""
-    content = file.read()
-    separator = "\t" if b"\t" in content.split(b"\n", 1)[0] else ","
-    try:
-        table = pd.read_csv(
-            io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
-        missing = [name for name in COLUMNS if name not in table.columns]
-        if missing:
-            raise ValueError(f"no column {', '.join(missing)}")
-        table = table.loc[:, kept(table)]
-        for name in ("lesion_id", "image_id", "dx"):
-            if (table[name] == "").any():
-                raise ValueError(f"a row without {name}")
-        table["age"] = pd.to_numeric(table["age"].replace("", None)).astype(float)  # so that 80 and 80.0 are one
-        doubled = table["image_id"][table["image_id"].duplicated()]
-        if len(doubled):
-            raise ValueError(f"{doubled.iloc[0]} has more than one row")
-    except ValueError as problem:
-        line = " ".join(str(problem).split())
-        raise DermalineError(f"{file.place}: not a table of HAM10000 ({line}); get it again") from None
-    return table.sort_values("image_id", ignore_index=True)
-
-
-def _same_images(listed: set[str], found: set[str], where: str) -> None:
-    for ids, what in ((listed - found, "in the table but not there"), (found - listed, "there but not in the table")):
-        if ids:
-            raise DermalineError(f"{where}: {min(ids)} is {what}, {len(ids)} such images in all; complete the data")
+def _advice(images: Copies) -> str:
+    """Name the part that is not there, when the other one is."""
+    places = [file.place.lower() for copies in images.values() for file in copies]
+    absent = [part for part in PARTS if not any(part.lower() in place for place in places)]
+    return f"is {absent[0]} missing?" if len(absent) == 1 else "complete the data"

@@ -24,7 +24,6 @@ LESIONS: dict[str, int] = {"akiec": 228, "bcc": 327, "bkl": 727, "df": 73, "mel"
 FEWEST_LESIONS = 3  # of a diagnosis: one for each side of the split
 MOST_PHOTOS = 6  # of one lesion
 COPIES = 0.003  # pairs of near-duplicates under two lesion ids, per image
-FIRST_IMAGE = 24306
 PLAN, LESION, PHOTO = range(3)  # what a stream of random numbers is for
 
 
@@ -68,14 +67,14 @@ def apportioned(images: int) -> dict[str, int]:
 
 
 def planned(images: int, seed: int) -> list[Lesion]:
-    """Every lesion with its photographs' ids; numbers and ids say nothing about the diagnosis."""
+    """Every lesion with its photographs' ids, none of HAM10000's; numbers and ids say nothing about the diagnosis."""
     rng = np.random.default_rng([seed, PLAN])
     dxs, photos = [], []
     for dx, count in apportioned(images).items():
         own = max(FEWEST_LESIONS, round(count * LESIONS[dx] / IMAGES[dx]))
         dxs += [dx] * own
         photos += spread(count, own, rng)
-    names = iter(f"ISIC_{FIRST_IMAGE + number:07d}" for number in rng.permutation(images))
+    names = iter(f"SYN_{number:07d}" for number in rng.permutation(images))
     plan = [Lesion(0, dxs[at], [next(names) for _ in range(photos[at])]) for at in rng.permutation(len(dxs))]
     for number, lesion in enumerate(plan):
         lesion.number = number

@@ -30,8 +30,9 @@ def make_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.
         groups = split(layers[depth], rate) + groups
     own = {
         "lamb": {"max_grad_norm": None},  # timm's clips at 1, beside our `clip`
-        # The others' square root on a CPU is MKL's, which rounds by processor; the fused one's is exact. It wants weights
-        # and gradients in one layout, so the network's weights are contiguous.
-        **dict.fromkeys(("adam", "adamw"), {"fused": True}),
+        # Unfused, the square root on a CPU is MKL's, which rounds by processor; the fused one's is exact. It wants
+        # weights and gradients in one layout, so the network's weights are contiguous.
+        "adam": {"fused": True},
+        "adamw": {"fused": True},
     }.get(options.optimizer, {})
     return create_optimizer_v2(groups, opt=options.optimizer, lr=options.lr, weight_decay=0.0, momentum=0.9, **own)

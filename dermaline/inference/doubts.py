@@ -1,0 +1,51 @@
+"""What in a decision rests on few images, so that it may be quite another on others."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.special import betaincinv
+
+from dermaline.classes import CLASSES, MELANOMA
+from dermaline.evaluation.ranking import Floats, Ints
+from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
+from dermaline.inference.decision import needed
+from dermaline.params import Evaluate
+
+FEWEST = 10  # images of a class, from which a rule that turns on that class may be fitted and nothing be said
+# The images should tell this many times what the prior does: the temperature is then known to a factor of 1.5 or so.
+ENOUGH = 10
+
+
+def doubts(truth: Ints, calibrated: Floats, options: Evaluate) -> Iterator[str]:
+    """A line for everything that was fitted, but is not well determined.
+
+    Args:
+        truth: [N] class numbers of the images it was fitted on.
+        calibrated: the decision's probabilities [N, 7] for them.
+        options: what was fitted.
+    """
+    images, counts = f"{len(truth)} validation images", np.bincount(truth, minlength=len(CLASSES))
+    told, prior = temperature_information(calibrated), TEMPERATURE_SPREAD**-2
+    if options.calibration != "none" and told < ENOUGH * prior:
+        factor = np.exp(1.96 / np.sqrt(told + prior))
+        yield f"{images} say little of the temperature, which is kept near 1; it is right to a factor of {factor:.1f}"
+    few = [f"{count} of {name}" for name, count in zip(CLASSES, counts, strict=True) if count < FEWEST]
+    if options.decision == "balanced" and few:
+        yield f"tau is fitted on {images} with only {', '.join(few)}; decision: argmax needs none"
+    melanomas = int(counts[MELANOMA])
+    if not melanomas:
+        yield f"{images} without a melanoma: there is no melanoma threshold"
+    elif melanomas < FEWEST:
+        low, high = sensitivity_ends(melanomas, options.melanoma_sensitivity)
+        yield f"the melanoma threshold rests on {melanomas} images; of others it finds {low:.0%} to {high:.0%}"
+
+
+def sensitivity_ends(melanomas: int, sensitivity: float) -> tuple[float, float]:
+    """Between which shares of new melanomas a threshold finds, 95 % sure, that finds `sensitivity` of those it is from.
+
+    It is the score of the k-th of n melanomas, so the share is distributed as Beta(k, n + 1 - k), whatever the scores
+    are (Wilks 1941).
+    """
+    found = needed(sensitivity, melanomas)
+    low, high = betaincinv(found, melanomas + 1 - found, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,79 @@
+"""The files of folders and of the zips in them, one by one; nothing is unpacked."""
+
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dermaline.errors import DermalineError
+
+_UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a folder or a zip; `place` says where, for a person."""
+
+    place: str
+    size: int
+    content: Callable[[], bytes]
+
+    def read(self) -> bytes:
+        """The bytes; raises DermalineError when they are damaged, out of reach or packed as Python can't read."""
+        try:
+            return self.content()
+        except RuntimeError as problem:  # NotImplementedError is one
+            raise DermalineError(f"{self.place}: cannot be read in its zip ({problem}); {_UNPACK}") from None
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+            raise DermalineError(f"{self.place}: cannot be read ({problem}); delete it and get it again") from None
+
+
+def files(source: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
+    """All files of the folder, zip or file `source`, in a stable order, those inside its zips included.
+
+    Args:
+        zips: holds the zips open, for as long as files are read.
+
+    Returns:
+        Each file with its path below `source`, a zip's name being one part of it.
+
+    Raises:
+        DermalineError: a zip is damaged, packed as Python can't read, or has an entry that points outside.
+    """
+    if not source.is_dir():
+        yield from _from_path(source, source.name, zips)
+        return
+    for root, folders, names in os.walk(source, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            if path.exists():  # not a dangling link
+                yield from _from_path(path, path.relative_to(source).as_posix(), zips)
+
+
+def _from_path(path: Path, name: str, zips: ExitStack) -> Iterator[tuple[str, File]]:
+    if path.suffix.lower() != ".zip":
+        yield name, File(str(path), path.stat().st_size, path.read_bytes)
+    elif not path.name.startswith("."):
+        for inside, file in _from_zip(path, zips):
+            yield f"{name}/{inside}", file
+
+
+def _from_zip(path: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
+    try:
+        archive = zips.enter_context(zipfile.ZipFile(path))
+    except NotImplementedError as problem:
+        raise DermalineError(f"{path}: a zip that Python cannot read ({problem}); {_UNPACK}") from None
+    except (OSError, zipfile.BadZipFile) as problem:
+        raise DermalineError(f"{path}: not a whole zip ({problem}); delete it and get it again") from None
+    for entry in archive.infolist():
+        name = entry.filename.replace("\\", "/")
+        if name.startswith("/") or re.match(r"[a-zA-Z]:", name) or ".." in name.split("/"):
+            raise DermalineError(f"{path}: the entry '{entry.filename}' points outside; do not use this zip")
+        if not entry.is_dir():
+            yield name, File(f"{path}: {entry.filename}", entry.file_size, partial(archive.read, entry))
