@@ -1,11 +1,12 @@
 # Two commands: `make` runs the pipeline, `make test` runs the tests. Both make .venv first if need be.
 PYTHON := $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
-BIN := $(CURDIR)/.venv/bin
-export PATH := $(BIN):$(PATH)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: all test lint
 all: .venv/installed
+	@$(BIN)/dvc config --quiet --local core.no_scm $(if $(wildcard .git),false,true) # a downloaded ZIP is no git repository
 	$(BIN)/dvc repro
 
 test: .venv/installed

@@ -9,10 +9,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from dermaline.errors import DermalineError
+from dermaline.portable import pin
 
-# The libraries' own switches for one way of computing, whatever the CPU: ATen's kernels, oneDNN's, MKL's.
-PORTABLE = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
-PORTABLE_THREADS = 2  # sums are shared out among them, so their number is part of the result
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
@@ -20,10 +18,12 @@ AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.
 def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     """A Fabric, with its processes started: one a device, or those that torchrun (and nothing else) has started.
 
+    To be had before anything is computed: `precision` decides how.
+
     Args:
         device: `auto` (CUDA, then MPS, then CPU; for `portable` the CPU), `cpu`, `cuda` or `mps`.
         precision: `auto` (bf16 mixed where the hardware computes in bf16, else fp32), `bf16-mixed`, `32-true`;
-            `portable` is `32-true` and, on a CPU, see `_pin`.
+            `portable` is `32-true`, and on a CPU `dermaline.portable`.
         devices: how many of this machine (on a CPU, processes); under torchrun its numbers hold instead.
 
     Raises:
@@ -39,7 +39,7 @@ def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     if precision == "portable":
         precision = "32-true"
         if device == "cpu":
-            _pin()
+            pin()
     if device == "cpu":
         _keep_memory()
     if device == "cuda" and devices > torch.cuda.device_count():
@@ -80,17 +80,6 @@ def _computes_in_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return device == "cpu" and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-
-
-def _pin() -> None:
-    """Have the same bits on every x86-64 CPU with AVX2 (nearly all since 2015), for the rest of this process.
-
-    The switches are read when a library first computes, so it is early enough after their import. What stays with the
-    CPU is MKL's vector mathematics (`torch.sqrt`, `log10`, `asin` and `atan` differ in the last bit; `exp`, `log`,
-    `sin` and `pow` do not), which training must keep clear of: see `training/optimizer.py`.
-    """
-    os.environ |= PORTABLE
-    torch.set_num_threads(PORTABLE_THREADS)
 
 
 def _keep_memory() -> None:

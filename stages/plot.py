@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from dermaline import errors, files, params
 from dermaline.classes import CLASSES
 from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.portable import pin
 from dermaline.training.augment import augment
 
 PLOTS, PREPARED = Path("plots"), Path("data/prepared")
@@ -23,6 +24,7 @@ PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
 
 
 def main() -> None:
+    pin()
     options, recipes = params.load("plot"), params.load("ensemble")
     index = pd.read_csv(PREPARED / "index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
     images = np.load(PREPARED / "images.npy", mmap_mode="r")

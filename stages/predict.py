@@ -14,16 +14,17 @@ from dermaline.errors import run
 from dermaline.files import write_text
 from dermaline.inference import views
 from dermaline.inference.predict import probabilities
+from dermaline.models import store
 from dermaline.models.network import input_size
-from dermaline.models.store import load
 
 COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
 
 
 def main() -> None:
     name = sys.argv[1]
-    network, recipe = load(Path(f"models/{name}"))
-    device = fabric(params.load("compute").device, recipe.precision)
+    folder = Path(f"models/{name}")
+    device = fabric(params.load("compute").device, store.recipe(folder).precision)
+    network, recipe = store.load(folder)
     network.to(device.device)
     size = input_size(recipe)
     seen = views.of(params.load("predict").tta, network, size)

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+import stages  # noqa: F401  before NumPy, which is to compute here as it does in the stages
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny batches: a second thread only waits for the first
 
 LONG = ("test_pipeline.py",)  # minutes of real DVC: begun first, so that no core waits for it at the end

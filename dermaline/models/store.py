@@ -1,6 +1,8 @@
 """A trained model on disk: `model.safetensors` and `recipe.json`, all that is needed to use it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -45,26 +47,40 @@ def warnings(weights: Path, split: str) -> list[str]:
     return [f"warning: {weights.parent} {how}; it may have seen images of this val and test"]
 
 
-def load(folder: Path) -> tuple[Network, Recipe]:
-    """The network of a model folder in evaluation mode, and its recipe.
+def recipe(folder: Path) -> Recipe:
+    """The recipe of a model folder.
 
     Raises:
-        DermalineError: a file is missing or broken, or the model's classes are not this version's.
+        DermalineError: it is missing or broken, or the model's classes are not this version's.
     """
-    try:
+    with _clearly(folder):
         description = facts(folder)
-        classes, recipe = description["classes"], Recipe.model_validate(description["recipe"])
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
-        reason = " ".join(str(problem).split())[:200]  # pydantic's and JSON's have several lines
-        raise DermalineError(f"{folder}: not a trained model ({reason}); run its train stage") from None
+        classes, found = description["classes"], Recipe.model_validate(description["recipe"])
     if tuple(classes) != CLASSES:
         raise DermalineError(f"{folder}: made for the classes {classes}; retrain it")
-    network = Network(recipe, pretrained=False)
+    return found
+
+
+def load(folder: Path) -> tuple[Network, Recipe]:
+    """The network of a model folder in evaluation mode, and its recipe; raises as `recipe`, for broken weights too."""
+    found = recipe(folder)
+    with _clearly(folder):
+        weights = load_file(folder / "model.safetensors")
+    network = Network(found, pretrained=False)
     try:
         network.load_state_dict(weights)
     except RuntimeError as problem:
         raise DermalineError(
             f"{folder}: weights and recipe do not match ({str(problem).splitlines()[1].strip()})"
         ) from None
-    return network.eval(), recipe
+    return network.eval(), found
+
+
+@contextmanager
+def _clearly(folder: Path) -> Iterator[None]:
+    """What a broken model raises, in one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
+        reason = " ".join(str(problem).split())[:200]  # pydantic's and JSON's have several lines
+        raise DermalineError(f"{folder}: not a trained model ({reason}); run its train stage") from None

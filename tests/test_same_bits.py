@@ -1,0 +1,55 @@
+"""The same bytes on every x86-64 CPU: all stages, under other instruction sets and another number of threads."""
+
+import hashlib
+import platform
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+from stage import run_stage
+
+# What an old CPU would be, in the libraries' own switches. Nothing may depend on it: the stages set their own.
+OLD = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "SSE4_2",
+    "OPENBLAS_CORETYPE": "NEHALEM",
+    "OMP_NUM_THREADS": "3",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-FMA,-FMA4,-AVX",
+}
+NO_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "HASWELL"}
+DATA = (("download",), ("prepare",), ("split",))
+AFTER = (("train", "lite0"), ("predict", "lite0"), ("evaluate",), ("plot",))
+SMALL = (
+    ("    images: 2000\n", "    images: 210\n"),
+    ("  size: [192, 256]         # height, width of the packed", "  size: [96, 128]  # height, width of the packed"),
+    ("    size: [96, 128] ", "    size: [32, 48] "),
+    ("name: all, epochs: 6,", "name: all, epochs: 1,"),
+    ("bootstrap: 1000", "bootstrap: 50"),
+)
+
+
+def digests(folder: Path, stages: tuple[tuple[str, ...], ...], environment: dict[str, str]) -> dict[str, str]:
+    """Run the stages; the SHA-256 of every file that they wrote."""
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in SMALL:
+        assert old in text
+        text = text.replace(old, new, 1)
+    folder.mkdir()
+    (folder / "params.yaml").write_text(text)
+    for stage in stages:
+        result = run_stage(folder, *stage, **environment)
+        assert result.returncode == 0, result.stderr
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the switches are those of x86-64")
+def test_every_file_of_the_pipeline_has_the_same_bytes_whatever_the_cpu(tmp_path):
+    native = digests(tmp_path / "native", DATA + AFTER, {})
+    assert len(native) > 40
+    assert digests(tmp_path / "old", DATA + AFTER, OLD) == native
+    data = {name: value for name, value in native.items() if name.startswith("data/") and "predictions" not in name}
+    found = digests(tmp_path / "no_avx512", DATA, NO_AVX512)
+    assert {name: found[name] for name in data} == data
