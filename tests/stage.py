@@ -8,10 +8,10 @@ from pathlib import Path
 from closure import ROOT
 
 
-def run_stage(folder: Path, name: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m stages.NAME` in `folder`, which holds its params.yaml and data, with `more` in its environment."""
+def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m stages.NAME` in `folder`, which holds its own params.yaml and data."""
     command = [sys.executable, "-m", f"stages.{name}", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | more
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -19,6 +19,7 @@ TINY = {
     "seeds": [0, 1],
     "set": {
         "recipes.RECIPE.size": [32, 32],
+        "recipes.RECIPE.precision": "32-true",  # portable takes two threads of each of several
         "recipes.RECIPE.phases": [{"name": "head", "epochs": 1, "backbone": 0, "head": 3}],
     },
     "rows": [
