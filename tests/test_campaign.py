@@ -54,9 +54,15 @@ def call(project, minutes: float = 5, data: str = "synthetic") -> str:
     return done.stdout
 
 
-def test_without_time_nothing_is_done_and_with_it_all_once(project):
+@pytest.fixture(scope="module")
+def done(project) -> str:
+    """What was said by a campaign that was called with time."""
     assert "0 of 3 rows are done; call it again" in call(project, minutes=0)
-    assert "3 of 3 rows are done" in call(project)
+    return call(project)
+
+
+def test_without_time_nothing_is_done_and_with_it_all_once(project, done):
+    assert "3 of 3 rows are done" in done
     folders = sorted((project / ".scratch/campaign").iterdir())
     assert len(folders) == 4  # two recipes, two seeds: views are no training of their own
     assert sum((folder / "none.csv").exists() for folder in folders) == 2
@@ -71,8 +77,8 @@ def test_without_time_nothing_is_done_and_with_it_all_once(project):
     assert before == {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*.csv")}
 
 
+@pytest.mark.usefixtures("done")
 def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
-    call(project)
     path = project / "results/synthetic/broken.csv"
     rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipes.RECIPE.weights": "gone"}}]
     (project / "broken.yaml").write_text(json.dumps(TINY | {"seeds": [0], "rows": rows}))
@@ -95,8 +101,8 @@ def test_other_starting_weights_are_another_training(project, monkeypatch):
     assert folders[0] == folders[2] != folders[1]
 
 
+@pytest.mark.usefixtures("done")
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
-    call(project)
     table = pd.read_csv(project / "results/synthetic/tiny.csv")
     (row,) = [row for row in results.summary(project / results.SUMMARY) if row["name"] == "tiny"]
     assert (row["name"], row["rows"], row["seeds"], row["split"]) == ("tiny", 3, 2, "test")
@@ -104,8 +110,8 @@ def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
     assert set(table["machine"]) == {row["machine"]}
 
 
+@pytest.mark.usefixtures("done")
 def test_a_start_from_a_model_of_another_split_is_warned_about(project):
-    call(project)
     trained = next((project / ".scratch/campaign").glob("*/models/lite0"))
     split = json.loads((trained / "recipe.json").read_text())["split"]
     weights = trained / "model.safetensors"

@@ -79,9 +79,9 @@ def facts(count: int, **changes) -> pd.DataFrame:
 
 @pytest.mark.parametrize("change", TWINS)
 def test_a_planted_twin_is_found_and_nothing_else(change, tmp_path):
-    images = [jpeg(frame(seed)) for seed in range(40)] + [TWINS[change]()]
-    pairs = found(tmp_path, images, facts(41))
-    assert pairs[["a", "b"]].to_numpy().tolist() == [[0, 40]]
+    images = [jpeg(frame(seed)) for seed in range(25)] + [TWINS[change]()]
+    pairs = found(tmp_path, images, facts(26))
+    assert pairs[["a", "b"]].to_numpy().tolist() == [[0, 25]]
 
 
 def test_a_mirrored_or_turned_photograph_is_none(tmp_path):

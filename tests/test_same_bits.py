@@ -23,7 +23,8 @@ OLD = {
 NO_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "HASWELL"}
 DATA = ("download", "prepare", "split")
 SMALL = (
-    ("    images: 2000\n", "    images: 140\n"),
+    ("    images: 2000\n    size: [192, 256]", "    images: 140\n    size: [96, 128]"),
+    ("  dpi: ", "  dpi: 50  # "),
     ("  size: [192, 256]         # height, width of the packed", "  size: [96, 128]  # height, width of the packed"),
     ("    size: [96, 128] ", "    size: [32, 48] "),
     ("name: all, epochs: 6,", "name: all, epochs: 1,"),
