@@ -15,7 +15,7 @@ class Step:
 
     Args:
         recipe: its last phase decides what trains.
-        channels_last, quick, compiled: the layout in memory, `quick_depthwise`, `torch.compile`.
+        channels_last, quick, compiled: the layout of activations, `quick_depthwise`, `torch.compile`.
     """
 
     def __init__(
@@ -29,8 +29,7 @@ class Step:
     ) -> None:
         phase = recipe.phases[-1]
         self.fabric, self.quick = fabric(device, recipe.precision), quick
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = Network(recipe, pretrained=False).to(self.fabric.device, memory_format=layout)
+        network = Network(recipe, pretrained=False).to(self.fabric.device)
         if not channels_last:  # the network itself lays its images out so
             forward = network.body.forward_features
             network.body.forward_features = lambda images: forward(images.contiguous())

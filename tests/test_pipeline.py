@@ -18,6 +18,7 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("    size: [96, 128] ", "    size: [32, 48] "),
     ("name: all, epochs: 6,", "name: all, epochs: 1,"),
     ("bootstrap: 1000", "bootstrap: 20"),
+    ("  dpi: 150", "  dpi: 50"),
     ("    precision: portable ", "    precision: 32-true "),  # on one thread: the tests are run beside each other
 )
 EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
