@@ -50,8 +50,8 @@ def digests(folder: Path, environment: dict[str, str], *, data_only: bool = Fals
             ["-m", "stages.predict", "lite0"],
             ["-c", CHAIN, "evaluate", "plot"],
         ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
     for arguments in processes:
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
         subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

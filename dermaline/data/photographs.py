@@ -23,6 +23,7 @@ _CLOSED = (
     "heic heif hif jxl jxr dcm 3fr arw cr2 cr3 crw dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 srw x3f"
 )
 CLOSED = frozenset(f".{name}" for name in _CLOSED.split())
+_IMAGES = SUFFIXES | CLOSED
 BLOCK = 32  # photographs
 AHEAD = MOST  # blocks that are decoded or wait: this bounds the memory, however many photographs there are
 LARGEST_FILE = 2**28  # bytes
@@ -185,7 +186,7 @@ def _hidden(name: str) -> bool:
 
 
 def _is_image(place: PurePath) -> bool:
-    return place.suffix.lower() in SUFFIXES | CLOSED
+    return place.suffix.lower() in _IMAGES
 
 
 def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapixels: float) -> Iterator[Block]:
