@@ -16,7 +16,7 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m dermaline", description="Dermaline's commands beside the pipeline.")
     commands = whole.add_subparsers(dest="command", required=True)
-    for add in (_predict, _score, _crossval, _campaign, _record, _release, _readme):
+    for add in (_predict, _score, _campaign, _record, _release, _readme):
         add(commands)
     return whole
 
@@ -59,18 +59,6 @@ def _score(commands: argparse._SubParsersAction) -> None:
     command.add_argument("truth", type=Path, help="image_id, dx and maybe lesion_id; or ISIC's image, MEL, NV, ...")
     command.add_argument("--output", type=Path, default=Path("scores.json"), metavar="FILE.json")
     command.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates for the intervals")
-    command.set_defaults(act=act)
-
-
-def _crossval(commands: argparse._SubParsersAction) -> None:
-    def act(options: argparse.Namespace) -> str:
-        from dermaline.crossval import crossval
-
-        return crossval(options.experiments, options.output)
-
-    command = commands.add_parser("crossval", help="gather the experiments that tested one fold each")
-    command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="default: all of HEAD with a split.fold")
-    command.add_argument("--output", type=Path, default=Path("metrics/crossval.json"), metavar="FILE.json")
     command.set_defaults(act=act)
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from pydantic import Field, ValidationError
@@ -25,10 +25,11 @@ from dermaline import params
 from dermaline.data.batches import PREPARED, SPLIT, packed_size
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
-from dermaline.evaluation.compare import models_table
+from dermaline.evaluation.compare import COMPARED, models_table
+from dermaline.evaluation.summary import headline
 from dermaline.files import scratch, write_json
 from dermaline.inference.decided import cross_fitted, decide
-from dermaline.models.store import facts
+from dermaline.models.store import check_clean, facts
 from dermaline.params import Params, Section, Seed
 from dermaline.results import check_data, keep_table, machine
 
@@ -47,8 +48,19 @@ class Campaign(Section):
 
     split: Literal["val", "test"]  # whose images are scored
     seeds: list[Seed]
+    folds: bool = False  # a cross-validation: with each seed once for each of `split.folds` folds
     set: dict[str, Any]  # for every row: a dotted key of params.yaml, RECIPE in it for the row's own, and its value
     rows: list[Row]
+
+
+class Run(NamedTuple):
+    """One time that every row is trained."""
+
+    seed: int
+    fold: int | None  # None: the split by shares
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,8 @@ class Model:
 def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     """Do what is left of a campaign, and write the rows that are done to `results/DATA/NAME.csv`.
 
-    Several seeds of a row are pooled: every image is there once a seed, and an interval redraws lesions, not seeds.
+    Several runs of a row, with other seeds or on other folds, are pooled: an image is there once a run that scored it,
+    and an interval redraws lesions, not runs, for which the standard deviation stands.
 
     Args:
         path: of the campaign; NAME is its stem.
@@ -96,13 +109,13 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     check_data(data)
     if params.read().prepare.size != tuple(packed_size()):
         raise DermalineError(f"{PREPARED}: packed at another size than prepare.size; run dvc repro, or set it back")
-    models = {row.name: [members(campaign, row, seed) for seed in campaign.seeds] for row in campaign.rows}
+    models = {row.name: [members(campaign, row, one) for one in runs(campaign)] for row in campaign.rows}
     trainings: dict[Path, list[Model]] = {}
-    for model in (one for seeds in models.values() for ensemble in seeds for one in ensemble):
+    for model in (one for ensembles in models.values() for ensemble in ensembles for one in ensemble):
         trainings.setdefault(model.folder, []).append(model)
     with ThreadPoolExecutor(jobs) as pool:
         failures = [said for said in pool.map(lambda same: do(same, deadline), trainings.values()) if said]
-    done = {name: seeds for name, seeds in models.items() if all(m.predictions.exists() for e in seeds for m in e)}
+    done = {name: each for name, each in models.items() if all(m.predictions.exists() for e in each for m in e)}
     if campaign.rows[0].name in done:
         command = f"python -m dermaline campaign {path} --data {data}"
         keep_table(table(campaign, done), path.stem, data, campaign.split, command)
@@ -124,12 +137,20 @@ def read(path: Path) -> Campaign:
     return campaign
 
 
-def members(campaign: Campaign, row: Row, seed: int) -> list[Model]:
-    """The models of one row and seed, each under `params.yaml` with what campaign and row set."""
+def runs(campaign: Campaign) -> list[Run]:
+    """How often each row is trained."""
+    count = campaign.set.get("split.folds", params.read().split.folds)
+    folds = range(count) if campaign.folds else [None]
+    return [Run(seed, fold) for seed in campaign.seeds for fold in folds]
+
+
+def members(campaign: Campaign, row: Row, one: Run) -> list[Model]:
+    """The models of one row and run, each under `params.yaml` with what campaign and row set."""
     found = []
     for recipe in row.recipes:
         changed = params.read().model_dump(mode="json")
-        changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": seed}
+        changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": one.seed}
+        changes |= {"split.fold": one.fold}
         for key, value in changes.items():
             holder, last = _find(changed, key.replace("RECIPE", recipe))
             holder[last] = copy.deepcopy(value)  # a later key may change a part of it
@@ -201,30 +222,34 @@ def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
 
 
 def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFrame:
-    """Decide for each seed on its own validation images, pool the seeds, and compare with the first row."""
-    pooled = {
-        name: pd.concat(scored(campaign, seed, one) for seed, one in zip(campaign.seeds, seeds, strict=True))
-        for name, seeds in done.items()
-    }
-    found = models_table(pooled, params.read().evaluate)
+    """Decide for each run on its own validation images, pool the runs, and compare with the first row."""
+    options, every = params.read().evaluate, runs(campaign)
+    each = {name: [scored(campaign, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
+    found = models_table({name: pd.concat(tables) for name, tables in each.items()}, options)
     claims = {row.name: row.claim for row in campaign.rows}
     found.insert(1, "claim", found["model"].map(claims))
     found.insert(2, "seeds", len(campaign.seeds))
-    made = [seeds[0][0] for seeds in done.values()]
-    return found.assign(machine=[machine(facts(model.folder / "models" / model.recipe)) for model in made])
+    found.insert(3, "folds", len(every) // len(campaign.seeds) if campaign.folds else 0)
+    spread = [pd.DataFrame(headline(table, options) for table in tables).std() for tables in each.values()]
+    for name in COMPARED:
+        found.insert(found.columns.get_loc(name) + 1, f"{name}_sd", [one[name] for one in spread])
+    first = [ensembles[0][0] for ensembles in done.values()]
+    return found.assign(machine=[machine(facts(model.folder / "models" / model.recipe)) for model in first])
 
 
-def scored(campaign: Campaign, seed: int, ensemble: Sequence[Model]) -> pd.DataFrame:
-    """The decided predictions of one row and seed, for the images that the campaign scores.
+def scored(campaign: Campaign, one: Run, ensemble: Sequence[Model]) -> pd.DataFrame:
+    """The decided predictions of one row and run, for the images that the campaign scores.
 
     Those of val are decided by what was fitted on the other half of them.
     """
     first = ensemble[0]
-    index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str}).merge(pd.read_csv(first.folder / SPLIT))
+    index = pd.read_csv(PREPARED / "index.csv", dtype=str).merge(pd.read_csv(first.folder / SPLIT, dtype=str))
     train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
+    for model in ensemble:
+        check_clean(model.recipe, facts(model.folder / "models" / model.recipe))
     aligned = tables.aligned([tables.read_predictions(model.predictions) for model in ensemble])
     options = first.settings.evaluate
     members = dict(zip([model.recipe for model in ensemble], aligned, strict=True))
     on_test = campaign.split == "test"
     decided = decide(members, train_images, options).test if on_test else cross_fitted(members, train_images, options)
-    return decided.assign(image_id=decided["image_id"] + f" of seed {seed}")
+    return decided.assign(image_id=decided["image_id"] + f" of {one}")

@@ -130,6 +130,7 @@ class Phase(Section):
 class Architecture(Section):
     backbone: str
     weights: str
+    start_of_other_split: bool
     size: Size | None  # None: the backbone's own
     head: Literal["linear", "mlp"]
     hidden: Annotated[int, within(1, 65536)]

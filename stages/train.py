@@ -22,7 +22,7 @@ from dermaline.data.batches import (
     split_digest,
     training_images,
 )
-from dermaline.errors import run
+from dermaline.errors import DermalineError, run
 from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models import store
 from dermaline.training import balance
@@ -37,8 +37,11 @@ def main() -> None:
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
     start = project_root() / recipe.weights  # a file, when the recipe names one
-    doubts = [*balance.warnings(recipe), *store.warnings(start, split_digest())]
-    for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
+    begun = store.start(start, split_digest())
+    if begun and not begun["same_split"] and not recipe.start_of_other_split:
+        what = f"recipes.{name}: weights: {start.parent} is of another split: it has seen images of val and test"
+        raise DermalineError(f"{what}; train it on this one first, or set start_of_other_split")
+    for line in (f"training {name} on {in_words(device)}, {precision}", *balance.warnings(recipe)):
         device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}
@@ -59,6 +62,7 @@ def main() -> None:
         "prepared_size": packed_size(),
         "generated": generated(),
         "split": split_digest(),
+        "start": begun,
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in history if score.startswith("val_")},
         "device": in_words(device),

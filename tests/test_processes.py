@@ -17,7 +17,8 @@ from stage import run_stage
 from torch import nn
 
 from dermaline.compute import fabric
-from dermaline.training.loop import Work
+from dermaline.errors import DermalineError
+from dermaline.training.loop import Training, Work
 
 PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU
     **{"backbone": "convnext_atto", "weights": "none", "size": [32, 48], "drop_path": 0, "dropout": 0, "flip": False},
@@ -122,10 +123,7 @@ def test_within_the_job_of_a_scheduler_one_process_runs(scheduler, monkeypatch):
     assert fabric("cpu", "32-true").world_size == 1
 
 
-def test_a_batch_that_can_not_be_shared_is_refused(project):
-    settings = json.loads((project / "params.yaml").read_text())
-    settings["compute"] |= {"device": "cpu", "devices": 3}
-    (project / "params.yaml").write_text(json.dumps(settings))
-    result = run_stage(project, "train", "lite0")
-    assert result.returncode == 1
-    assert "error: recipe: batch_size: 16 is no multiple of 3 processes" in result.stderr
+def test_a_batch_that_can_not_be_shared_is_refused():
+    three = SimpleNamespace(world_size=3)
+    with pytest.raises(DermalineError, match="recipe: batch_size: 16 is no multiple of 3 processes"):
+        Training(tiny.recipe(), None, None, three, None)

@@ -32,7 +32,13 @@ SMALL = (
 )
 
 
-CHAIN = "import runpy, sys\nfor name in sys.argv[1:]: runpy.run_module(f'stages.{name}', run_name='__main__')"
+# Several stages in one process: importing torch takes longer than they do.
+CHAIN = """
+import runpy, sys
+for stage in sys.argv[1:]:
+    name, *sys.argv[1:] = stage.split(":")
+    runpy.run_module(f"stages.{name}", run_name="__main__")
+"""
 
 
 def digests(folder: Path, environment: dict[str, str], *, data_only: bool = False) -> dict[str, str]:
@@ -43,16 +49,12 @@ def digests(folder: Path, environment: dict[str, str], *, data_only: bool = Fals
         text = text.replace(old, new, 1)
     folder.mkdir()
     (folder / "params.yaml").write_text(text)
-    processes = [["-c", CHAIN, *DATA]]
-    if not data_only:
-        processes += [
-            ["-m", "stages.train", "lite0"],
-            ["-m", "stages.predict", "lite0"],
-            ["-c", CHAIN, "evaluate", "plot"],
-        ]
+    processes = [DATA] if data_only else [DATA, ("train:lite0", "predict:lite0", "evaluate", "plot")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
-    for arguments in processes:
-        subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    for stages in processes:
+        subprocess.run(
+            [sys.executable, "-c", CHAIN, *stages], cwd=folder, env=environment, check=True, capture_output=True
+        )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

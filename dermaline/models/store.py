@@ -39,12 +39,34 @@ def facts(folder: Path) -> dict:
         raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
 
 
-def warnings(weights: Path, split: str) -> list[str]:
-    """A line when training starts from a model of ours that is not known to be trained on `split` (a digest)."""
-    if not (weights.parent / "recipe.json").exists() or facts(weights.parent).get("split") == split:
-        return []
-    how = "was trained on another split" if "split" in facts(weights.parent) else "does not say on which split"
-    return [f"warning: {weights.parent} {how}; it may have seen images of this val and test"]
+def start(weights: Path, split: str) -> dict | None:
+    """What a training on `split` (a digest) starts from, when `weights` is a model of ours; None for other weights.
+
+    Returns:
+        Its folder as `model`, its `split`, and `same_split`: whether it, and all that it started from, was trained on
+        this very split, so that it has seen no image of val and test.
+    """
+    if not (weights.parent / "recipe.json").exists():
+        return None
+    known = facts(weights.parent)
+    same = known.get("split") == split and clean(known)
+    return {"model": weights.parent.name, "split": known.get("split"), "same_split": same}
+
+
+def clean(facts: dict) -> bool:
+    """Whether the model with these facts started from nothing that has seen images of its val and test."""
+    return facts.get("start") is None or bool(facts["start"]["same_split"])
+
+
+def check_clean(name: str, facts: dict) -> None:
+    """Refuse to measure or to give away a model that has seen images of its val and test.
+
+    Raises:
+        DermalineError: it started from a model of another split.
+    """
+    if not clean(facts):
+        what = f"models/{name}: started from {facts['start']['model']}, a model of another split"
+        raise DermalineError(f"{what}: its scores are no measurement; train that one on this split first")
 
 
 def recipe(folder: Path) -> Recipe:
