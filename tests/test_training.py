@@ -106,6 +106,14 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(trained):
         trained(lr=1e12, weight_decay=1e12, warmup=0, ema=0).run()
 
 
+def test_a_score_without_a_value_is_one_clear_line(trained):
+    """Of one class alone there is no AUC: nothing could be selected by it, and an empty model would be kept."""
+    training = trained(select="macro_auc")
+    training.val.labels = torch.zeros_like(training.val.labels)
+    with pytest.raises(DermalineError, match=r"^val_macro_auc is nan in epoch 1; select by another"):
+        training.run()
+
+
 def test_another_parameter_or_another_file_is_another_checkpoint(tmp_path):
     (tmp_path / "data").write_text("a")
     files = [tmp_path / "data"]
