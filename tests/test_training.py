@@ -61,7 +61,8 @@ def test_the_whole_network_moves_in_the_second_phase(trained):
 
 def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     phases = [tiny.phase("good", LEARNS, 1, 3), tiny.phase("ruin", 1, 100, 100)]
-    training = trained(phases=phases, patience=100, ema=0, dropout=0, drop_path=0, seed=SEED, **NO_AUGMENT.model_dump())
+    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "select": "balanced_accuracy"}
+    training = trained(phases=phases, patience=100, seed=SEED, **options)
     best = training.run()
     scores = training.scores()
     assert scores[-1] < max(scores)
