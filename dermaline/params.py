@@ -133,8 +133,7 @@ class Architecture(Section):
     start_of_other_split: bool
     size: Size | None  # None: the backbone's own
     head: Literal["linear", "mlp"]
-    hidden: Annotated[int, within(1, 65536)]
-    attention: Literal["none", "se", "cbam"]
+    attention: Literal["none", "cbam"]
     metadata: Literal["none", "concat", "film"]
     dropout: Annotated[float, within(0, 0.95)]
     drop_path: Annotated[float, within(0, 0.95)]
@@ -142,9 +141,8 @@ class Architecture(Section):
 
 
 class Optimizer(Section):
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "lamb", "lion"]
+    optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
-    layer_decay: Annotated[float, within(0.01, 1)]
     weight_decay: NotNegative
     schedule: Literal["cosine", "restarts", "onecycle", "plateau", "constant"]
     warmup: Share
@@ -174,9 +172,7 @@ class Augment(Section):
     contrast: Annotated[float, within(0, 1)]
     saturation: Annotated[float, within(0, 1)]
     colour_cast: Annotated[float, within(0, 1)]
-    sharpness: Annotated[float, within(0, 1)]
     erasing: Share
-    operations: Annotated[int, within(0, 9)]
 
 
 class Mixing(Section):

@@ -1,12 +1,14 @@
 """Augmentation: each image by itself, geometry without distortion, colours within range."""
 
+import numpy as np
 import pytest
 import torch
 from closure import ROOT
+from scipy.ndimage import affine_transform
 
 from dermaline import params
 from dermaline.params import Augment
-from dermaline.training.augment import augment, rectangles
+from dermaline.training.augment import augment, draw, rectangles
 
 NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
 
@@ -42,21 +44,6 @@ def noise(count: int = 64) -> torch.Tensor:
     )
 
 
-def test_only_so_many_operations_are_drawn_for_each_image():
-    """Brightness and contrast keep the order of the pixels' values, rotation does not: count by what changed."""
-    options = NO_AUGMENT.model_copy(update={"brightness": 0.5, "saturation": 0.5, "operations": 1})
-    grey = torch.full((200, 3, 4, 4), 100, dtype=torch.uint8)
-    grey[:, 0] = 140  # saturation moves the channels apart, brightness keeps their ratio
-    found = augment(grey, (4, 4), options, torch.Generator().manual_seed(0))[:, :, 0, 0]
-    same_ratio = (found[:, 0] / found[:, 1] - 1.4).abs() < 1e-4
-    luma = found @ torch.tensor([0.299, 0.587, 0.114])
-    same_luma = (luma - (140 * 0.299 + 100 * 0.701) / 255).abs() < 1e-4
-    assert (same_ratio ^ same_luma).all()
-    assert 60 < same_ratio.sum() < 140
-    every = augment(grey, (4, 4), options.model_copy(update={"operations": 2}), torch.Generator().manual_seed(0))
-    assert not torch.allclose(every[:, :, 0, 0], found)
-
-
 def test_erasing_fills_a_rectangle_of_the_wanted_share_of_images():
     options = NO_AUGMENT.model_copy(update={"erasing": 0.5})
     images = noise(400)
@@ -68,12 +55,62 @@ def test_erasing_fills_a_rectangle_of_the_wanted_share_of_images():
     assert fill[:, changed[area.argmax()].any(dim=0)].std(dim=1).max() < 1e-5
 
 
-def test_sharpness_blurs_and_sharpens_about_the_image():
-    options = NO_AUGMENT.model_copy(update={"sharpness": 1.0})
-    found = augment(noise(), (24, 32), options, torch.Generator().manual_seed(0)).std(dim=(1, 2, 3))
-    plain = (noise() / 255).std(dim=(1, 2, 3))
-    assert (found < 0.8 * plain).any()
-    assert (found > 1.1 * plain).any()
+RANGES = {"flip": True, "rotation": 180.0, "zoom": 0.5, "stretch": 0.3, "shift": 0.2}
+RANGES |= {"brightness": 0.3, "contrast": 0.5, "saturation": 0.5, "colour_cast": 0.2, "erasing": 1.0}
+GEOMETRY, COLOUR = tuple(RANGES)[:5], tuple(RANGES)[5:9]
+
+
+@pytest.mark.parametrize("ranges", [*((name,) for name in GEOMETRY), GEOMETRY], ids="+".join)
+def test_geometry_is_scipys_affine_transform_of_what_was_drawn(ranges):
+    """Of noise, so every pixel is a mark: turned, mirrored, zoomed, stretched and shifted, reflected at the edge."""
+    images = noise(6)
+    options = NO_AUGMENT.model_copy(update={name: RANGES[name] for name in ranges})
+    found = augment(images, (24, 32), options, torch.Generator().manual_seed(5)).double().numpy()
+    drawn = {name: values.double().numpy() for name, values in draw(6, torch.Generator().manual_seed(5)).items()}
+    sides = np.array([24, 32])  # rows, columns
+    for number, image in enumerate(images.double().numpy() / 255):
+        angle = np.radians(drawn["rotation"][number, 0] * options.rotation)
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        longer = (1 + options.stretch) ** (drawn["stretch"][number, 0] / 2)
+        mirror = np.sign(drawn["flip"][number, 0]) if options.flip else 1
+        matrix = turn @ np.diag([1 / longer, longer * mirror]) / (1 + options.zoom) ** drawn["zoom"][number, 0]
+        shift = drawn["shift"][number, ::-1] * options.shift * sides
+        offset = (sides - 1) / 2 - matrix @ (sides - 1) / 2 + shift
+        expected = [affine_transform(plane, matrix, offset, order=1, mode="reflect") for plane in image]
+        assert found[number] == pytest.approx(np.array(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("ranges", [*((name,) for name in COLOUR), COLOUR], ids="+".join)
+def test_colours_are_those_of_the_formulas(ranges):
+    images = noise(6)
+    options = NO_AUGMENT.model_copy(update={name: RANGES[name] for name in ranges})
+    found = augment(images, (24, 32), options, torch.Generator().manual_seed(5)).double().numpy()
+    drawn = {name: values.double().numpy() for name, values in draw(6, torch.Generator().manual_seed(5)).items()}
+    factors = {name: 1 + drawn[name][:, :, None, None] * getattr(options, name) for name in COLOUR}
+    pixels = images.double().numpy() / 255
+    luma = np.tensordot([0.299, 0.587, 0.114], pixels, (0, 1))[:, None]
+    pixels = luma + factors["saturation"] * (pixels - luma)
+    mean = pixels.mean(axis=(1, 2, 3), keepdims=True)
+    pixels = mean + factors["contrast"] * (pixels - mean)
+    pixels = pixels * factors["brightness"] * factors["colour_cast"]
+    assert found == pytest.approx(pixels.clip(0, 1), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_each_option_alone_changes_images_each_in_its_own_way(name):
+    images = noise(8)
+    options = NO_AUGMENT.model_copy(update={name: RANGES[name]})
+    found = augment(images, (24, 32), options, torch.Generator().manual_seed(0))
+    change = (found - images / 255).abs().amax(dim=(1, 2, 3))
+    assert change.max() > 0.05
+    assert len({tuple(image.flatten().tolist()) for image in found}) == (2 if name == "flip" else 8)
+
+
+def test_nothing_comes_in_from_outside_of_an_image():
+    """A white one stays white, however it is turned and shifted."""
+    options = NO_AUGMENT.model_copy(update={name: RANGES[name] for name in GEOMETRY})
+    white = torch.full((32, 3, 24, 32), 255, dtype=torch.uint8)
+    assert augment(white, (24, 32), options, torch.Generator().manual_seed(0)).min() > 1 - 1e-5
 
 
 def test_a_rectangle_has_the_wanted_area_and_ratio():

@@ -7,7 +7,7 @@ from torch import nn
 
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
-from dermaline.models.attention import ATTENTION
+from dermaline.models.attention import cbam
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.network import Network
 
@@ -28,9 +28,8 @@ def stir(network: Network) -> None:
             nn.init.normal_(parameter, std=0.1)
 
 
-@pytest.mark.parametrize("kind", ATTENTION)
-def test_attention_starts_as_the_identity_and_can_learn(kind):
-    module = ATTENTION[kind](32).double()
+def test_attention_starts_as_the_identity_and_can_learn():
+    module = cbam(32).double()
     maps = torch.rand(4, 32, 5, 6, dtype=torch.float64)
     assert torch.allclose(module(maps), maps, rtol=1e-12)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
@@ -41,19 +40,8 @@ def test_attention_starts_as_the_identity_and_can_learn(kind):
     assert (module(maps) - 0.5 * maps).square().mean() < 0.2 * (0.5 * maps).square().mean()
 
 
-def test_squeeze_and_excitation_is_one_factor_a_channel():
-    module = ATTENTION["se"](16).double()
-    nn.init.normal_(module.fc2.weight)
-    maps = torch.rand(2, 16, 5, 6, dtype=torch.float64) + 0.1
-    ratio = module(maps) / maps
-    hidden = torch.relu(module.fc1.weight[:, :, 0, 0] @ maps.mean((2, 3)).T + module.fc1.bias[:, None])
-    expected = 2 * torch.sigmoid(module.fc2.weight[:, :, 0, 0] @ hidden + module.fc2.bias[:, None]).T
-    assert torch.allclose(ratio, expected[:, :, None, None].expand_as(ratio), rtol=1e-10)
-
-
-@pytest.mark.parametrize("kind", ATTENTION)
-def test_attention_is_part_of_the_network(kind):
-    plain, attentive = network(), network(attention=kind)
+def test_attention_is_part_of_the_network():
+    plain, attentive = network(), network(attention="cbam")
     assert not attentive.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
     images = torch.rand(2, 3, 32, 48)
     assert torch.allclose(attentive(images), plain(images), atol=1e-5)
@@ -64,8 +52,8 @@ def test_attention_is_part_of_the_network(kind):
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_attention_without_a_feature_map_is_one_line(backbone):
-    with pytest.raises(DermalineError, match="attention: se needs the feature map") as problem:
-        network(backbone=backbone, attention="se", size=(64, 64))
+    with pytest.raises(DermalineError, match="attention: cbam needs the feature map") as problem:
+        network(backbone=backbone, attention="cbam", size=(64, 64))
     assert "\n" not in str(problem.value)
 
 
@@ -94,16 +82,16 @@ def test_without_fusion_metadata_are_not_looked_at():
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_a_head_starts_small_so_that_the_first_loss_is_that_of_chance(head):
-    recipe = tiny.recipe(head=head, hidden=64, metadata="concat", attention="cbam")
+    recipe = tiny.recipe(head=head, metadata="concat", attention="cbam")
     logits = Network(recipe, pretrained=True).eval()(torch.rand(8, 3, 32, 48))
     assert logits.abs().max() < 1
 
 
-def test_an_mlp_has_the_recipes_hidden_units_and_trains_on_a_single_image():
-    net = network(head="mlp", hidden=24, backbone="convnext_atto")
+def test_an_mlp_has_a_hidden_layer_and_trains_on_a_single_image():
+    net = network(head="mlp", backbone="convnext_atto")
     assert [(layer.in_features, layer.out_features) for layer in net.head if isinstance(layer, nn.Linear)] == [
-        (320, 24),
-        (24, 7),
+        (320, 512),
+        (512, 7),
     ]
     net.start_training(first_layer=0)
     assert net(torch.rand(1, 3, 32, 48)).shape == (1, 7)

@@ -20,7 +20,7 @@ CONVOLUTIONAL = (
 )
 TRANSFORMERS = ("vit_tiny_patch16_224", "swin_tiny_patch4_window7_224")
 PARTS = (
-    {"attention": "se", "metadata": "concat", "head": "mlp", "hidden": 32},
+    {"attention": "none", "metadata": "concat", "head": "mlp"},
     {"attention": "cbam", "metadata": "film", "head": "linear", "colour_constancy": 6},
 )
 

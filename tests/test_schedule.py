@@ -40,7 +40,7 @@ def test_warm_restarts():
     assert found[1:] == pytest.approx(reference(lr_scheduler.CosineAnnealingWarmRestarts, 70, **options), abs=1e-9)
 
 
-def test_one_cycle_falls_as_pytorchs_and_moves_the_momentum_the_other_way():
+def test_one_cycle_moves_the_momentum_against_the_rate():
     parameter = torch.zeros(1, requires_grad=True)
     optimizer = AdamW([{"params": [parameter], "peak": 1.0}])
     recipe = tiny.recipe(schedule="onecycle", warmup=0.3)
@@ -75,9 +75,9 @@ def test_a_constant_rate_and_phases_of_one_step():
         assert all(math.isfinite(rate) for warmup in (0, 1) for rate in rates(1, schedule=schedule, warmup=warmup))
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "rmsprop", "lamb", "lion"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_every_optimizer_takes_a_step_at_the_rates_of_its_groups(name):
-    recipe = tiny.recipe(optimizer=name, layer_decay=0.5, weight_decay=0.1, lr=1e-2)
+    recipe = tiny.recipe(optimizer=name, weight_decay=0.1, lr=1e-2)
     network = Network(recipe, pretrained=False)
     optimizer = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=0.5, head=2))
     set_rates(optimizer, recipe, 1)
@@ -89,17 +89,16 @@ def test_every_optimizer_takes_a_step_at_the_rates_of_its_groups(name):
     assert sum(moved) > 0.9 * len(moved)
 
 
-def test_rates_fall_from_head_to_stem_and_frozen_layers_have_none():
-    recipe = tiny.recipe(layer_decay=0.5, lr=1.0)
+def test_each_part_has_its_rate_and_frozen_layers_have_none():
+    recipe = tiny.recipe(lr=0.5)
     network = Network(recipe, pretrained=False)
     phase = Phase(name="top", epochs=1, backbone=0.1, head=2, first_layer=3)
     groups = make_optimizer(network, recipe, phase).param_groups
     rate = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
-    assert {rate[id(parameter)] for parameter in network.head_parameters()} == {2.0}
+    assert {rate[id(parameter)] for parameter in network.head_parameters()} == {1.0}
     layers = network.backbone_layers()
     for depth, layer in enumerate(layers):
-        expected = {0.1 * 0.5 ** (len(layers) - depth)} if depth >= 3 else {None}
-        assert {rate.get(id(parameter)) for parameter in layer} == expected
+        assert {rate.get(id(parameter)) for parameter in layer} == ({0.05} if depth >= 3 else {None})
     decays = {group["weight_decay"] for group in groups for parameter in group["params"] if parameter.ndim <= 1}
     assert decays == {0.0}
 

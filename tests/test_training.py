@@ -61,7 +61,8 @@ def test_the_whole_network_moves_in_the_second_phase(trained):
 
 def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     phases = [tiny.phase("good", LEARNS, 1, 3), tiny.phase("ruin", 1, 100, 100)]
-    training = trained(phases=phases, patience=100, ema=0, dropout=0, drop_path=0, seed=SEED, **NO_AUGMENT.model_dump())
+    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "select": "balanced_accuracy"}
+    training = trained(phases=phases, patience=100, seed=SEED, **options)
     best = training.run()
     scores = training.scores()
     assert scores[-1] < max(scores)
@@ -104,6 +105,14 @@ def test_patience_ends_a_phase(trained):
 def test_a_loss_that_is_not_finite_is_one_clear_line(trained):
     with pytest.raises(DermalineError, match=r"not finite in epoch 1; lower lr"):
         trained(lr=1e12, weight_decay=1e12, warmup=0, ema=0).run()
+
+
+def test_a_score_without_a_value_is_one_clear_line(trained):
+    """Of one class alone there is no AUC: nothing could be selected by it, and an empty model would be kept."""
+    training = trained(select="macro_auc")
+    training.val.labels = torch.zeros_like(training.val.labels)
+    with pytest.raises(DermalineError, match=r"^val_macro_auc is nan in epoch 1; select by another"):
+        training.run()
 
 
 def test_another_parameter_or_another_file_is_another_checkpoint(tmp_path):
@@ -150,9 +159,9 @@ def test_gradients_of_several_batches_add_up_to_those_of_one(trained):
 
 
 def test_everything_switched_on_at_once_learns_and_resumes_to_the_same_bits(trained, monkeypatch):
-    options = {"mixup": 0.4, "cutmix": 1, "erasing": 0.5, "operations": 3, "sharpness": 0.5, "metadata": "film"}
+    options = {"mixup": 0.4, "cutmix": 1, "erasing": 0.5, "metadata": "film"}
     options |= {"metadata_dropout": 0.5, "schedule": "onecycle", "accumulate": 2, "plain_epochs": 1, "batch_size": 8}
-    options |= {"loss": "focal", "sampler_power": 1, "layer_decay": 0.8, "head": "mlp", "attention": "cbam"}
+    options |= {"loss": "focal", "sampler_power": 1, "head": "mlp", "attention": "cbam"}
     whole = trained("whole", **options)
     weights = whole.run()
     broken = trained("broken", **options)

@@ -1,7 +1,6 @@
 """Attention on a backbone's last feature map, which starts as the identity."""
 
 import torch
-from timm.layers import SEModule
 from timm.layers.cbam import CbamModule
 from torch import nn
 
@@ -13,23 +12,12 @@ class _Gate(nn.Module):
         return 2 * values.sigmoid()
 
 
-def squeeze_excitation(channels: int) -> nn.Module:
-    """Weighs channels by their means (Hu et al. 2018).
-
-    The last layer starts at 0, so every factor is 1 (the paper's sigmoid would halve a pretrained network's features).
-    """
-    module = SEModule(channels, gate_layer=_Gate)
-    nn.init.zeros_(module.fc2.weight)
-    nn.init.zeros_(module.fc2.bias)
-    return module
-
-
 def cbam(channels: int) -> nn.Module:
-    """Weighs channels, then places, by their means and maxima (Woo et al. 2018), from factors of 1 as above."""
+    """Weighs channels, then places, by their means and maxima (Woo et al. 2018).
+
+    The last layers start at 0, so every factor is 1 (the paper's sigmoid would halve a pretrained network's features).
+    """
     module = CbamModule(channels, gate_layer=_Gate)
     nn.init.zeros_(module.channel.fc2.weight)
     nn.init.zeros_(module.spatial.conv.bn.weight)
     return module
-
-
-ATTENTION = {"se": squeeze_excitation, "cbam": cbam}

@@ -5,6 +5,8 @@ from torch import nn
 from dermaline.classes import CLASSES
 from dermaline.params import Architecture
 
+HIDDEN = 512
+
 
 def linear(width: int, recipe: Architecture) -> nn.Sequential:
     """Dropout and one layer."""
@@ -13,8 +15,8 @@ def linear(width: int, recipe: Architecture) -> nn.Sequential:
 
 def mlp(width: int, recipe: Architecture) -> nn.Sequential:
     """Two layers, with dropout before each; layer norm, which does not mind small batches."""
-    hidden = (nn.Linear(width, recipe.hidden), nn.LayerNorm(recipe.hidden), nn.GELU())
-    return nn.Sequential(nn.Dropout(recipe.dropout), *hidden, nn.Dropout(recipe.dropout), _last(recipe.hidden))
+    hidden = (nn.Linear(width, HIDDEN), nn.LayerNorm(HIDDEN), nn.GELU())
+    return nn.Sequential(nn.Dropout(recipe.dropout), *hidden, nn.Dropout(recipe.dropout), _last(HIDDEN))
 
 
 def _last(width: int) -> nn.Linear:

@@ -6,7 +6,7 @@ from torch import nn
 
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
-from dermaline.models.attention import ATTENTION
+from dermaline.models.attention import cbam
 from dermaline.models.backbone import build, input_size
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.fusion import FUSION
@@ -111,4 +111,4 @@ def _attention(body: nn.Module, recipe: Recipe) -> nn.Module:
             f"recipe: attention: {recipe.attention} needs the feature map of a convolutional backbone, which "
             f"{recipe.backbone} does not have; set it to none"
         )
-    return ATTENTION[recipe.attention](body.num_features)
+    return cbam(body.num_features)

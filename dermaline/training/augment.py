@@ -9,14 +9,14 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, pad
+from torch.nn.functional import affine_grid, grid_sample
 
 from dermaline.params import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DRAWS = {  # each operation and how many numbers it needs
-    **{"rotation": 1, "zoom": 1, "stretch": 1, "shift": 2},
-    **{"brightness": 1, "contrast": 1, "saturation": 1, "colour_cast": 3, "sharpness": 1},
+    **{"flip": 1, "rotation": 1, "zoom": 1, "stretch": 1, "shift": 2},
+    **{"brightness": 1, "contrast": 1, "saturation": 1, "colour_cast": 3},
 }
 ERASED = (0.02, 0.2)  # share of the image
 LONGEST = 3  # ratio of the sides of what is erased
@@ -36,14 +36,12 @@ def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, gener
     Returns:
         float32 [B, 3, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
     """
-    drawn = _draw(len(images), options, generator)
-    geometry = _affine(images.shape[3] / images.shape[2], drawn, options, generator).to(images.device)
+    drawn = draw(len(images), generator)
+    geometry = _affine(images.shape[3] / images.shape[2], drawn, options).to(images.device)
     colour = [part.to(images.device) for part in _colour(drawn, options)]
     grid = affine_grid(geometry, [len(images), 3, *size], align_corners=False)
     pixels = images.to(torch.float32).div_(255)
     pixels = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    if options.sharpness:
-        pixels = _sharpen(pixels, drawn["sharpness"].to(images.device) * options.sharpness)
     pixels = _recolour(pixels, *colour)
     return _erase(pixels, options.erasing, generator) if options.erasing else pixels
 
@@ -68,27 +66,18 @@ def rectangles(
     return inside[0] & inside[1]
 
 
-def _draw(count: int, options: Augment, generator: torch.Generator) -> Draws:
-    """Numbers [B, n] in -1..1 for every operation; with `operations`, 0 for all but that many on each image."""
-    drawn = {name: torch.rand(count, width, generator=generator) * 2 - 1 for name, width in DRAWS.items()}
-    in_use = [name for name in DRAWS if getattr(options, name)]
-    if not options.operations or options.operations >= len(in_use):
-        return drawn
-    place = torch.rand(count, len(in_use), generator=generator).argsort(dim=1).argsort(dim=1)
-    for column, name in enumerate(in_use):
-        drawn[name] = drawn[name] * (place[:, column, None] < options.operations)
-    return drawn
+def draw(count: int, generator: torch.Generator) -> Draws:
+    """Numbers [B, n] in -1..1 for every operation, the first that `augment` takes from its generator."""
+    return {name: torch.rand(count, width, generator=generator) * 2 - 1 for name, width in DRAWS.items()}
 
 
-def _affine(aspect: float, drawn: Draws, options: Augment, generator: torch.Generator) -> torch.Tensor:
+def _affine(aspect: float, drawn: Draws, options: Augment) -> torch.Tensor:
     """Maps [B, 2, 3] from the result to the image, both in -1..1; `aspect` (width / height) keeps angles right."""
     angle = drawn["rotation"][:, 0] * math.radians(options.rotation)
     zoom = torch.exp(-drawn["zoom"][:, 0] * math.log1p(options.zoom))
     stretch = torch.exp(drawn["stretch"][:, 0] * math.log1p(options.stretch) / 2)
     shift = drawn["shift"] * 2 * options.shift
-    mirror = torch.ones(len(angle))
-    if options.flip:
-        mirror = (torch.rand(len(angle), generator=generator) < 0.5).float() * 2 - 1
+    mirror = torch.where(drawn["flip"][:, 0] < 0, -1, 1) if options.flip else 1
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     x = torch.stack([cos * stretch * mirror, -sin / stretch / aspect, shift[:, 0]], dim=1)
     y = torch.stack([sin * stretch * aspect * mirror, cos / stretch, shift[:, 1]], dim=1)
@@ -110,12 +99,6 @@ def _recolour(pixels: torch.Tensor, matrix: torch.Tensor, contrast: torch.Tensor
     grey = (matrix @ flat.mean(dim=2, keepdim=True)).mean(dim=1, keepdim=True)  # contrast turns about the image's mean
     recoloured = torch.baddbmm(gain * (1 - contrast) * grey, gain * contrast * matrix, flat)
     return recoloured.clamp_(0, 1).view_as(pixels)
-
-
-def _sharpen(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Away from the mean of 3x3 pixels (strength [B, 1] above 0), or towards it (below: -1 is that mean)."""
-    blurred = avg_pool2d(pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return pixels + strength.view(-1, 1, 1, 1) * (pixels - blurred)
 
 
 def _erase(pixels: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:

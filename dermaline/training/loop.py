@@ -152,6 +152,8 @@ class Training:
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
         rate = work.optimizer.param_groups[-1]["lr"]
         row = {"epoch": epoch, "phase": work.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
+        if not math.isfinite(row[by := f"val_{self.recipe.select}"]):
+            raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; select by another score, or lower lr")
         self.history.append(row)
         if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
