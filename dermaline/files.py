@@ -1,5 +1,6 @@
 """Files: written so that a reader never sees half of one, and the scratch folder of what outlives a stopped run."""
 
+import hashlib
 import json
 import math
 import os
@@ -74,6 +75,12 @@ def rounded(content: Any) -> Any:
     if isinstance(content, float) and math.isfinite(content):
         return round(float(content), DIGITS)
     return content
+
+
+def digest(path: Path) -> str:
+    """Names the content of a file, in 16 hexadecimal digits (BLAKE2b)."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def project_root() -> Path:
