@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def keep_only(folder: Path, names: Iterable[str]) -> None:
+    """Remove what else lies in `folder`: what DVC hashes whole must not hold what is no stage's output any more."""
+    for path in set(folder.iterdir()) - {folder / name for name in names}:
+        _remove(path)
 
 
 def write_text(path: Path, text: str) -> None:

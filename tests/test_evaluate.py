@@ -30,6 +30,7 @@ def load(folder, name):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     table = fakes.project(folder)
+    (folder / "data/predictions/left.csv").write_text("of a recipe that is not in use now")
     outcome = run_stage(folder, "evaluate")
     assert (outcome.returncode, outcome.stderr) == (0, "")
     return folder, table
@@ -46,6 +47,7 @@ def numbers(content):
 def test_headline_is_flat_finite_and_of_the_ensemble(done):
     folder, table = done
     headline, details = load(folder, "metrics/test.json"), load(folder, "metrics/details.json")
+    assert sorted(path.name for path in (folder / "data/predictions").iterdir()) == ["lite0.csv", "lite0_ham.csv"]
     assert list(details) == ["lite0", "lite0_ham", "ensemble"]
     assert len(headline) == 27
     assert all(math.isfinite(value) for value in numbers({**headline, **details}))
