@@ -8,6 +8,7 @@ results/DATA/ideas.csv.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,15 @@ from torch import Tensor
 
 from dermaline import errors, params, results
 from dermaline.classes import CLASSES
-from dermaline.compute import fabric, in_words
+from dermaline.compute import in_words
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.evaluation.compare import models_table
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
-from dermaline.inference.predict import View, probabilities
+from dermaline.inference.member import load_member
+from dermaline.inference.predict import View, whole
 from dermaline.models.colour import shades_of_gray
-from dermaline.models.network import input_size
-from dermaline.models.store import load
 
 SCALES = (7 / 8, 8 / 7, 5 / 4)
 SHOWN = ("balanced_accuracy", "macro_auc", "accuracy")
@@ -43,7 +43,7 @@ def main() -> None:
 
     def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
         shares = [dict(zip(CLASSES, member.T, strict=True)) for member in members]
-        tables = {str(number): rows.assign(split="val", **of) for number, of in enumerate(shares)}
+        tables = {str(number): rows.assign(split="val", model="", **of) for number, of in enumerate(shares)}
         return cross_fitted(tables, train_images, options.model_copy(update=changes))
 
     first, *others = seen.values()
@@ -65,7 +65,7 @@ def main() -> None:
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
         large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]
         table |= {"ensemble, two sizes": judged(large)}
-    found = models_table(table, options).assign(seeds=1, machine=first.machine)
+    found = models_table(table, options).assign(seeds=1, machine=in_words(first.member.device))
     command = f"python -m benchmarks.ideas {' '.join(chosen.models)} --data {chosen.data}"
     results.keep_table(found, "ideas", chosen.data, "val", command)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
@@ -76,25 +76,18 @@ class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
     def __init__(self, name: str, rows: pd.DataFrame) -> None:
-        self.network, recipe = load(Path("models", name))
-        self.device, self.rows, self.size = fabric("auto", recipe.precision), rows, input_size(recipe)
-        self.network.to(self.device.device)
-        self.machine = in_words(self.device)
+        self.member, self.rows = load_member(Path("models", name), "auto", "flips", portable=False), rows
 
-    def found(self, tta: str = "flips", scale: float = 1, colours: View = lambda images: images) -> np.ndarray:
+    def found(self, tta: str = "flips", scale: float = 1, colours: View = whole) -> np.ndarray:
         """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
-        size = (round(self.size[0] * scale), round(self.size[1] * scale))
-        images = load_images(self.rows, size, self.device.device)
+        height, width = (round(side * scale) for side in self.member.size)
+        seen = [partial(_both, view, colours) for view in views.of(tta, self.member.network, (height, width))]
+        other = self.member._replace(size=(height, width), tta=tta, views=seen)
+        return other(load_images(self.rows, other.size, other.device.device), metadata.encode(self.rows))
 
-        def changed(view: View) -> View:
-            def see(pixels: Tensor) -> Tensor:
-                return colours(view(pixels))
 
-            return see
-
-        seen = [changed(view) for view in views.of(tta, self.network, size)]
-        known = metadata.encode(self.rows)
-        return probabilities(self.network, images, self.device, metadata=known, views=seen).double().numpy()
+def _both(first: View, second: View, pixels: Tensor) -> Tensor:
+    return second(first(pixels))
 
 
 if __name__ == "__main__":

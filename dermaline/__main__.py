@@ -25,21 +25,16 @@ def _predict(commands: argparse._SubParsersAction) -> None:
     def act(options: argparse.Namespace) -> str:
         from dermaline.apply import predict
 
-        named = (options.model, options.decision, options.output, options.format, options.metadata)
-        return predict(options.paths, *named, options.tta, options.device)
+        named = (options.model, options.decision, options.last_run, options.output)
+        return predict(options.paths, *named, options.format, options.metadata, options.tta, options.device)
 
     command = commands.add_parser("predict", help="apply trained models to images, folders or zips of images")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
-    command.add_argument(
-        "--model",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=Path,
-        metavar="FOLDER",
-        help="default: the last run's, or the released one",
-    )
-    command.add_argument("--decision", type=Path, metavar="FILE", help="default: the last run's; none for --model")
+    models = command.add_mutually_exclusive_group()
+    several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
+    models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
+    models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
+    command.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
     command.add_argument("--output", type=Path, default=Path("predictions.csv"), metavar="FILE.csv")
     command.add_argument("--format", choices=("csv", "isic"), default="csv", help="isic: ISIC 2018 Task 3")
     command.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")

@@ -9,20 +9,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline import forms, params, release
+from dermaline import forms, params
 from dermaline.classes import CLASSES
 from dermaline.compute import in_words
 from dermaline.data import photographs
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, require_file
 from dermaline.inference.decision import Decision, load
-from dermaline.inference.ensemble import Ensemble, Outcome, Preparation, load_member, plain
+from dermaline.inference.ensemble import Ensemble, Outcome, plain
+from dermaline.inference.member import Member, load_member
+from dermaline.inference.views import VIEWS
 from dermaline.models.store import facts
+from dermaline.params import Size
 from dermaline.patients import Known, read_metadata
-
-Home = tuple[Path, Path]  # a decision, and the folder with the models it is of
-LAST_RUN: Home = (Path("metrics/decision.json"), Path("models"))
-RELEASED: Home = (release.RELEASED / "decision.json", release.RELEASED)
+from dermaline.release import DECISION, RELEASED
 
 
 class Chosen(NamedTuple):
@@ -37,6 +37,7 @@ def predict(
     paths: Sequence[Path],
     models: Sequence[Path],
     decision: Path | None,
+    last_run: bool,
     output: Path,
     form: str,
     metadata: Path | None,
@@ -51,7 +52,8 @@ def predict(
     Args:
         paths: image files, folders and zips, see `photographs.find`.
         models: model folders; none: see `choose`.
-        decision: what `evaluate` wrote; without one, named models are averaged plainly.
+        decision: of exactly these models, what `evaluate` wrote; without one they are averaged plainly.
+        last_run: whether it is the last run's models, not the released ones, when none are named.
         output: the CSV file to write, whole or not at all.
         form: a key of `FORMS`.
         metadata: a table as of `read_metadata`; None, and images it lacks: nothing is known.
@@ -66,14 +68,13 @@ def predict(
     """
     require_file(output)
     options, found = params.read(), photographs.find(paths)
-    chosen = choose(models, decision)
+    chosen = choose(models, decision, last_run)
     known = read_metadata(metadata, [one.image_id for one in found])
-    preparation = Preparation(options.prepare.size, options.predict.tta)
-    members = [load_member(folder, device, preparation, tta) for folder in chosen.folders]
-    ensemble = Ensemble(members, chosen.decision)
+    members, sizes = zip(*(_member(folder, device, tta, options) for folder in chosen.folders), strict=True)
+    ensemble = Ensemble(members, sizes, chosen.decision)
     if ensemble.takes_metadata and metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
-    blocks = photographs.decoded(found, ensemble.prepared_sizes, options.prepare.max_megapixels)
+    blocks = photographs.decoded(found, sorted(set(sizes)), options.prepare.max_megapixels)
     with replacing(output) as partial:
         with (
             # A file's name may be any bytes, which no encoding has.
@@ -89,50 +90,37 @@ def predict(
     return f"{len(found)} images -> {output}; {chosen.said}; tta {tried}; on {in_words(members[0].device)}"
 
 
-def choose(models: Sequence[Path], decision: Path | None) -> Chosen:
-    """The models and the decision that the options mean.
-
-    When no model is named it is the last run's, or else the released one; a last run's that was trained on generated
-    images knows nothing of real skin, and comes last.
+def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Chosen:
+    """The models and the decision that the options mean: when no model is named, the released ones or the last run's.
 
     Raises:
-        DermalineError: there are none, or they do not belong together.
+        DermalineError: there is no such decision, or it is of other models.
     """
     if models and decision is None:
         said = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
         return Chosen(list(models), plain([str(path) for path in models]), f"{said}, not calibrated, largest decides")
-    if models:
-        fitted, folders = load(decision), {path.name: path for path in models}
+    if decision is None:
+        home, decision = (Path("models"), Path("metrics/decision.json")) if last_run else (RELEASED, DECISION)
+        fitted = load(decision)
+        folders = [home / name for name in fitted.recipes]
+    else:
+        fitted, named = load(decision), {path.name: path for path in models}
         if sorted(fitted.recipes) != sorted(path.name for path in models):
             wanted = ", ".join(fitted.recipes)
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
-        return Chosen([folders[name] for name in fitted.recipes], fitted, f"decided by {decision}")
-    missing, toys = [], []
-    for file, home in _homes(decision):
-        if decision is None and not file.exists():
-            missing.append(file)
-            continue
-        fitted = load(file)
-        folders = [home / name for name in fitted.recipes]
-        absent = [folder for folder in folders if not (folder / "recipe.json").exists()]
-        missing += absent
-        if not absent:
-            found = Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {file}")
-            if not any(facts(folder).get("generated") for folder in folders):
-                return found
-            toys.append(found)
-    if toys:
-        return toys[0]
-    raise DermalineError(f"{', '.join(map(str, missing))}: not there; run dvc repro, or name a model with --model")
+        folders = [named[name] for name in fitted.recipes]
+    fitted.require(folders)
+    return Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
 
 
-def _homes(decision: Path | None) -> list[Home]:
-    """Where models may be: anywhere, but those of the last run's decision or of the released one at its own place."""
-    homes = [LAST_RUN, RELEASED]
-    if decision is None:
-        return homes
-    own = [home for home in homes if home[0].resolve() == decision.resolve()]
-    return own or [(decision, folder) for _, folder in homes]
+def _member(folder: Path, device: str, tta: str | None, otherwise: params.Params) -> tuple[Member, Size]:
+    """A model, and the size at which images are decoded for it: as its folder says, or else the parameters."""
+    stated = facts(folder)
+    tta = tta or stated.get("tta", otherwise.predict.tta)
+    if tta not in VIEWS:
+        raise DermalineError(f"{folder / 'recipe.json'}: tta: '{tta}' is not one of {', '.join(VIEWS)}")
+    size = tuple(stated.get("prepared_size", otherwise.prepare.size))
+    return load_member(folder, device, tta, portable=False), size
 
 
 def _write(

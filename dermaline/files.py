@@ -1,11 +1,12 @@
 """Files: written so that a reader never sees half of one, and the scratch folder of what outlives a stopped run."""
 
+import hashlib
 import json
 import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def keep_only(folder: Path, names: Iterable[str]) -> None:
+    """Remove what else lies in `folder`: what DVC hashes whole must not hold what is no stage's output any more."""
+    for path in set(folder.iterdir()) - {folder / name for name in names}:
+        _remove(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends on every system, so that hashes agree."""
     with replacing(path) as partial:
@@ -74,6 +81,12 @@ def rounded(content: Any) -> Any:
     if isinstance(content, float) and math.isfinite(content):
         return round(float(content), DIGITS)
     return content
+
+
+def digest(path: Path) -> str:
+    """Names the content of a file, in 16 hexadecimal digits (BLAKE2b)."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def project_root() -> Path:

@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from dermaline import params
 from dermaline.errors import DermalineError
-from dermaline.files import replacing, rounded, write_json
+from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import facts
 
 RELEASED = Path("released")
+DECISION = RELEASED / "decision.json"
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_sensitivity", "ece")
 
 
@@ -24,9 +25,10 @@ def release() -> str:
     norm is); they are computed with as before. Other models there stay: a recipe may start from one.
 
     Raises:
-        DermalineError: the last run's models are not there, or were trained on generated images.
+        DermalineError: the models are not those of the last run, or were trained on generated images.
     """
     decision, details, tta = load(Path("metrics/decision.json")), _details(), params.read().predict.tta
+    decision.require([Path("models", name) for name in decision.recipes])
     said = {name: facts(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together
         if known.get("generated"):
@@ -35,7 +37,8 @@ def release() -> str:
         test = details[name]["image_level"]
         measured = rounded({key: test[key] for key in MEASURED if key in test})
         _write(name, known | {"tta": tta, "test": measured})
-    decision.save(RELEASED / "decision.json")
+    halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
+    decision.model_copy(update={"models": halves}).save(DECISION)
     return f"{RELEASED}: {', '.join(decision.recipes)}"
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         seconds: how long that took.
 
     Raises:
-        DermalineError: the pipeline has not been run, `data` is not what it ran on, or the code is not committed.
+        DermalineError: the pipeline has not been run, `data` is not what it ran on, the code is not committed, or what
+            lies there is not of one run.
     """
     check_data(data)
     changed = git("status", "--porcelain", "--", "dermaline", "stages", "dvc.yaml")
     if changed:
         raise DermalineError(f"{changed.split()[-1]}: not committed; commit the code first, then record what it made")
+    require_last_run()
     options = params.read()
     folder = Path("results") / data / name
     try:
+        require_one_run(Path("metrics"))
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
         trained = [json.loads(Path(f"models/{recipe}/recipe.json").read_text()) for recipe in recipes]
@@ -94,12 +98,48 @@ def check_data(data: str) -> None:
         raise DermalineError(f"--data {data}: data/prepared holds {there}; name the data right")
 
 
+def require_last_run() -> None:
+    """Refuse to go on unless every file and parameter of the pipeline is the one that dvc.lock has, so of one run.
+
+    Raises:
+        DermalineError: it names the stages whose inputs or outputs differ.
+    """
+    done = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True)
+    if done.returncode:
+        raise DermalineError(f"dvc status failed: {' '.join(done.stderr.split())}")
+    if changed := json.loads(done.stdout):
+        raise DermalineError(f"dvc.lock: {', '.join(changed)}: not as the last run left it (dvc status); run dvc repro")
+
+
+def require_one_run(folder: Path) -> None:
+    """Refuse a folder of metrics whose details, split and decision are not of one run.
+
+    Raises:
+        DermalineError: they name other models, or count other images.
+    """
+    details, split, decision = (json.loads((folder / f"{name}.json").read_text()) for name in METRICS[1:])
+    scored, decided = [model for model in details if model != "ensemble"], list(decision["weights"])
+    if scored != decided:
+        said = f"is of {', '.join(decided)}, and details.json of {', '.join(scored)}"
+        raise DermalineError(f"{folder}/decision.json: {said}; both must be of one run")
+    counted = {"test": [model["image_level"]["cases"] for model in details.values()], "val": [decision["val_images"]]}
+    for side, counts in counted.items():
+        if set(counts) != {split[side]["images"]}:
+            said = f"has {split[side]['images']} images of {side}, and {counts[0]} were scored"
+            raise DermalineError(f"{folder}/split.json: {said}; both must be of one run")
+
+
 def split_in_words(options: params.Split, split: dict[str, Any]) -> str:
     """Such as `lesion-grouped, train 1383, val 311, test 306`; a fold and a leak are named."""
     leak = f"{split['leaked_test_images']:.0%} of test leaked"
     how = "lesion-grouped" if options.unit == "lesion" else f"by image, {leak}"
     fold = "" if options.fold is None else f", fold {options.fold} of {options.folds}"
-    return f"{how}{fold}, " + ", ".join(f"{side} {split[side]['images']}" for side in SPLITS)
+    return ", ".join([f"{how}{fold}", *sides(split)])
+
+
+def sides(split: dict[str, Any]) -> list[str]:
+    """Such as `train 1383`, for each part of a split."""
+    return [f"{side} {split[side]['images']}" for side in SPLITS]
 
 
 def _copy(folder: Path, tables: list[str]) -> None:

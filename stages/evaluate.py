@@ -21,14 +21,15 @@ from dermaline.inference.decision import Decision
 ENSEMBLE = "ensemble"
 LESION_HEADLINE = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
 INDEX = ("data/prepared/index.csv", "data/split.csv")
-PLOTS = Path("plots")
+PREDICTIONS, PLOTS = Path("data/predictions"), Path("plots")
 
 
 def main() -> None:
     options, recipes = params.load("evaluate"), params.load("ensemble")
+    files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index, split = (pd.read_csv(path, dtype={"image_id": str}) for path in INDEX)
     train_images = index.merge(split.query("split == 'train'"))["dx"].value_counts().to_dict()
-    read = tables.aligned([tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in recipes])
+    read = tables.aligned([tables.read_predictions(PREDICTIONS / f"{name}.csv") for name in recipes])
     members = dict(zip(recipes, read, strict=True))
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
     models = {name: decide(some, train_images, options) for name, some in chosen.items()}

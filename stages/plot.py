@@ -26,6 +26,7 @@ PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
 def main() -> None:
     pin()
     options, recipes = params.load("plot"), params.load("ensemble")
+    files.keep_only(PLOTS / "training", [f"{name}.csv" for name in recipes])
     index = pd.read_csv(PREPARED / "index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
     images = np.load(PREPARED / "images.npy", mmap_mode="r")
     with files.replacing(PLOTS / "figures") as folder:

@@ -19,6 +19,7 @@ from dermaline.inference.decided import cross_fitted, decide
 from dermaline.inference.doubts import doubts, sensitivity_ends
 
 PRIOR = np.array([0.033, 0.051, 0.110, 0.012, 0.111, 0.669, 0.014])
+PAIR = {"a": "0", "b": "1"}  # recipes and the digests of their weights
 TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
 
 
@@ -184,7 +185,7 @@ def test_what_is_not_well_determined_is_said():
     asked = options(calibration="temperature", decision="balanced")
 
     def said(truth, raw, **changes):
-        fitted = decision.fit(["a"], truth, [raw], TRAINED, asked.model_copy(update=changes))
+        fitted = decision.fit({"a": "0"}, truth, [raw], TRAINED, asked.model_copy(update=changes))
         return list(doubts(truth, fitted.apply([raw])[0], asked.model_copy(update=changes)))
 
     few = said(truth, raw)
@@ -267,7 +268,7 @@ def members(count=600, seeds=(0, 1)):
 
 def test_with_nothing_to_fit_it_is_the_plain_mean_and_the_most_probable_class():
     truth, raw = members()
-    found = decision.fit(["a", "b"], truth, raw, TRAINED, options())
+    found = decision.fit(PAIR, truth, raw, TRAINED, options())
     probabilities, predicted = found.apply(raw)
     assert probabilities == pytest.approx((raw[0] + raw[1]) / 2, abs=1e-12)
     assert (predicted == (raw[0] + raw[1]).argmax(axis=1)).all()
@@ -280,7 +281,7 @@ def test_each_fit_helps_what_it_is_fitted_for():
     raw[2] = np.full_like(raw[2], 1 / 7)
 
     def outcome(**changes):
-        found = decision.fit(["a", "b", "c"], truth, raw, TRAINED, options(**changes))
+        found = decision.fit(PAIR | {"c": "2"}, truth, raw, TRAINED, options(**changes))
         probabilities, predicted = found.apply(raw)
         return log_loss(truth, probabilities, labels=range(7)), balanced_accuracy_score(truth, predicted)
 
@@ -310,7 +311,7 @@ def test_cross_fitted_no_image_is_decided_by_a_fit_that_has_seen_its_group():
 
 def test_the_fitted_threshold_reaches_the_sensitivity_on_its_own_images():
     truth, raw = members()
-    found = decision.fit(["a", "b"], truth, raw, TRAINED, options(calibration="temperature", melanoma_sensitivity=0.8))
+    found = decision.fit(PAIR, truth, raw, TRAINED, options(calibration="temperature", melanoma_sensitivity=0.8))
     suspected = found.suspects_melanoma(found.apply(raw)[0])[truth == MELANOMA]
     assert suspected.mean() >= 0.8
     assert suspected.mean() - 1 / len(suspected) < 0.8
@@ -321,7 +322,7 @@ def test_without_melanomas_or_training_images_of_a_class_there_is_still_a_decisi
     keep = truth != MELANOMA
     raw = [member[keep] for member in raw]
     trained = {name: count for name, count in TRAINED.items() if name != "df"}
-    found = decision.fit(["a", "b"], truth[keep], raw, trained, options(decision="balanced"))
+    found = decision.fit(PAIR, truth[keep], raw, trained, options(decision="balanced"))
     assert found.melanoma_threshold is None
     assert not found.suspects_melanoma(np.eye(7)).any()
     assert np.isfinite(found.apply(raw)[0]).all()
@@ -330,7 +331,7 @@ def test_without_melanomas_or_training_images_of_a_class_there_is_still_a_decisi
 def test_what_is_saved_decides_to_the_last_bit_as_what_was_fitted(tmp_path):
     truth, raw = members()
     asked = options(calibration="prior", ensemble="fitted", decision="balanced")
-    fitted = decision.fit(["b", "a"], truth, raw, TRAINED, asked)
+    fitted = decision.fit({"b": "1", "a": "0"}, truth, raw, TRAINED, asked)
     fitted.save(tmp_path / "decision.json")
     loaded = decision.load(tmp_path / "decision.json")
     assert loaded == fitted
@@ -359,7 +360,7 @@ def test_a_broken_decision_is_one_line(tmp_path, spoil, message):
     path = tmp_path / "decision.json"
     with pytest.raises(DermalineError, match="not found; run the evaluate stage"):
         decision.load(path)
-    decision.fit(["a", "b"], truth, raw, TRAINED, options()).save(path)
+    decision.fit(PAIR, truth, raw, TRAINED, options()).save(path)
     path.write_text(spoil(json.loads(path.read_text())))
     with pytest.raises(DermalineError, match=message) as problem:
         decision.load(path)

@@ -30,6 +30,7 @@ def load(folder, name):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     table = fakes.project(folder)
+    (folder / "data/predictions/left.csv").write_text("of a recipe that is not in use now")
     outcome = run_stage(folder, "evaluate")
     assert (outcome.returncode, outcome.stderr) == (0, "")
     return folder, table
@@ -46,6 +47,7 @@ def numbers(content):
 def test_headline_is_flat_finite_and_of_the_ensemble(done):
     folder, table = done
     headline, details = load(folder, "metrics/test.json"), load(folder, "metrics/details.json")
+    assert sorted(path.name for path in (folder / "data/predictions").iterdir()) == ["lite0.csv", "lite0_ham.csv"]
     assert list(details) == ["lite0", "lite0_ham", "ensemble"]
     assert len(headline) == 27
     assert all(math.isfinite(value) for value in numbers({**headline, **details}))
@@ -65,7 +67,7 @@ def raw(folder, split, recipes=("lite0", "lite0_ham")):
 def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     folder, _ = done
     made = decision.load(folder / "metrics/decision.json")
-    assert made.recipes == ["lite0", "lite0_ham"]
+    assert made.models == {"lite0": fakes.digest(0), "lite0_ham": fakes.digest(1)}
     actual, members = raw(folder, "test")
     probabilities, number = made.apply(members)
     predicted = np.array(CLASSES)[number]
@@ -121,7 +123,7 @@ def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
     before = path.read_bytes()
     for name in ("lite0", "lite0_ham"):
         file = tmp_path / f"data/predictions/{name}.csv"
-        table = pd.read_csv(file)
+        table = pd.read_csv(file, dtype={"model": str})
         test = table["split"] == "test"
         table.loc[test, list(CLASSES)] = table.loc[test, list(CLASSES)].to_numpy()[:, ::-1]
         table[~test | (table["dx"] != "vasc")].to_csv(file, index=False)
@@ -248,6 +250,9 @@ BROKEN = {
     "do not sum to 1": lambda table: table.assign(mel=table["mel"] / 2),
     "not a number from 0 to 1": lambda table: table.assign(nv=["?", *table["nv"][1:].astype(str)]),
     "no image of val": lambda table: table[table["split"] == "test"],
+    "(ISIC_0000005): is of another model": lambda table: table.assign(
+        model=table["model"].where(table["image_id"] != "ISIC_0000005", fakes.digest(7))
+    ),
     "has no rows": lambda table: table.head(0),
 }
 

@@ -133,7 +133,9 @@ def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):
     fakes.project(tmp_path, ("lite0",), lesions=200)
     monkeypatch.chdir(tmp_path)
     evaluate.main()
+    fakes.history().to_csv(tmp_path / "plots/training/left.csv", index=False)  # of a recipe that is not in use now
     plot.main()
+    assert [path.name for path in (tmp_path / "plots/training").iterdir()] == ["lite0.csv"]
     written = {path.stem for path in (tmp_path / "plots/figures").iterdir()}
     assert len(written) == 12
     assert {"roc", "slices", "training_lite0", "augmentation", "samples"} <= written

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from closure import ROOT
+from ruamel.yaml import YAML
 
 COPIED = ("dermaline", "stages", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".gitattributes")
 SMALL = (  # what is made small, in the words of params.yaml
@@ -106,6 +107,12 @@ def test_a_new_recipe_is_one_training(repository):
     assert sorted(stages) == ["evaluate", "plot", "predict@other", "split", "train@other"]  # the split checks the name
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
+    repository.edit("ensemble: [lite0, other]", "ensemble: [lite0]")
+    repository.run("dvc repro evaluate")
+    before, after = repository.run("git show HEAD:dvc.lock"), (repository.folder / "dvc.lock").read_text()
+    of_evaluate = [YAML(typ="safe").load(lock)["stages"]["evaluate"] for lock in (before, after)]
+    assert of_evaluate[0] == of_evaluate[1]  # no hash tells which recipes there once were
+    assert "up to date" in repository.run("dvc status evaluate")
 
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):

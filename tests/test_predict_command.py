@@ -1,4 +1,4 @@
-"""`python -m dermaline predict` on real files, with small real models, against the pipeline's own functions."""
+"""`python -m dermaline predict` on real files, with small real models, against what the predict stage writes."""
 
 import io
 import os
@@ -21,17 +21,18 @@ from dermaline.classes import CLASSES, MELANOMA
 from dermaline.compute import fabric
 from dermaline.data import batches, photographs
 from dermaline.data.decode import decode
-from dermaline.data.metadata import encode
 from dermaline.errors import DermalineError
-from dermaline.inference import views
+from dermaline.files import digest
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
+from stages import predict as predict_stage
 
 SIZES = ((64, 48), (300, 225), (500, 700))  # width, height
 NAMES = ("first", "second")
 DECISION = Decision(
+    models={"second": "", "first": ""},  # the digests are known when the models are
     temperatures={"second": 1.5, "first": 0.8},  # not in the order of the alphabet
     weights={"second": 0.7, "first": 0.3},
     temperature=0.9,
@@ -79,7 +80,8 @@ def project(tmp_path_factory) -> Path:
     shutil.copy(ROOT / "params.yaml", root)
     save_model(root / "models/first", 1, {})
     save_model(root / "models/second", 2, {}, metadata="concat")
-    DECISION.save(root / "metrics/decision.json")
+    models = {name: digest(root / f"models/{name}/model.safetensors") for name in DECISION.recipes}
+    DECISION.model_copy(update={"models": models}).save(root / "metrics/decision.json")
     (root / "folder/deeper/.hidden").mkdir(parents=True)
     (root / "folder/__MACOSX").mkdir()
     for number, name in enumerate(("a.jpg", "deeper/b.JPEG", "deeper/c.PnG", "d.jpg")):
@@ -124,26 +126,36 @@ def subprocess_predict(project: Path, *words: str) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
 
 
-def by_the_pipeline(project: Path, monkeypatch, name: str, tta: str, rows: pd.DataFrame | None = None) -> np.ndarray:
-    """Raw probabilities as `prepare` and the predict stage make them: packed, read at the input size, predicted."""
+def by_the_stage(project: Path, monkeypatch, name: str, **known) -> np.ndarray:
+    """Raw probabilities as the predict stage writes them, for the same images as `prepare` packs them.
+
+    Args:
+        known: columns of the index: age, sex, localization.
+    """
     options = params.read(ROOT / "params.yaml")
     packed = [decode(content, options.prepare.size, 50) for content in ids(project).values()]
-    prepared = project / "prepared"
-    prepared.mkdir(exist_ok=True)
-    np.save(prepared / "images.npy", np.stack(packed))
-    monkeypatch.setattr(batches, "PREPARED", prepared)
-    network, recipe = load(project / "models" / name)
-    images = batches.load_images(pd.DataFrame({"row": range(len(packed))}), recipe.size, torch.device("cpu"))
-    known = None if rows is None else encode(rows)
-    seen = views.of(tta, network, recipe.size)
-    return probabilities(network, images, fabric("cpu", recipe.precision), metadata=known, views=seen).numpy()
+    index = pd.DataFrame({"row": range(len(packed)), "image_id": list(ids(project))})
+    index = index.assign(lesion_id=index["image_id"], group=index["image_id"], dx="nv", **known)
+    (project / "data/prepared").mkdir(parents=True, exist_ok=True)
+    np.save(project / "data/prepared/images.npy", np.stack(packed))
+    index.to_csv(project / "data/prepared/index.csv", index=False)
+    split = index[["image_id"]].assign(split=["val", *["test"] * (len(packed) - 1)])
+    split.to_csv(project / "data/split.csv", index=False)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["stages.predict", name])
+    predict_stage.main()
+    table = pd.read_csv(project / f"data/predictions/{name}.csv", dtype={"model": str})
+    assert list(table["image_id"]) == list(ids(project))
+    assert set(table["model"]) == {digest(project / f"models/{name}/model.safetensors")}
+    return table[list(CLASSES)].to_numpy()
 
 
 def test_a_run_from_outside_agrees_with_the_pipeline_and_names_a_bad_image(project, monkeypatch, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photograph(2)[:-900])
     output = tmp_path / "predictions.csv"
-    done = subprocess_predict(project, "folder", "more.zip", str(broken), "single.bmp", "--output", str(output))
+    paths = ("folder", "more.zip", str(broken), "single.bmp")
+    done = subprocess_predict(project, *paths, "--last-run", "--output", str(output))
 
     assert done.returncode == 1
     assert f"skipped {broken}: " in done.stderr
@@ -154,7 +166,7 @@ def test_a_run_from_outside_agrees_with_the_pipeline_and_names_a_bad_image(proje
     assert done.stderr.count("without --metadata") == 1
     table = pd.read_csv(output)
     assert list(table.image_id) == list(ids(project))
-    raw = [by_the_pipeline(project, monkeypatch, name, "flips") for name in DECISION.recipes]
+    raw = [by_the_stage(project, monkeypatch, name, age=None) for name in DECISION.recipes]
     expected, predicted = DECISION.apply(raw)
     np.testing.assert_allclose(table[list(CLASSES)], expected, atol=2e-6)
     assert list(table.predicted) == [CLASSES[number] for number in predicted]
@@ -181,7 +193,7 @@ def test_two_named_models_are_averaged_plainly(predict, capsys):
 
 
 def test_isic_confidences_are_largest_where_the_decision_falls(predict):
-    own, isic = predict("folder", "more.zip"), predict("folder", "more.zip", "--format", "isic")
+    own, isic = (predict("folder", "more.zip", "--last-run", "--format", form) for form in ("csv", "isic"))
     assert list(isic) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
     assert list(isic.image) == list(own.image_id)
     confidences = isic.drop(columns="image")
@@ -198,11 +210,11 @@ def test_metadata_reach_the_model_by_image_id(predict, project, monkeypatch, tmp
     )
     path = tmp_path / "table.tsv"
     rows.drop(index=4).sample(frac=1, random_state=0).to_csv(path, sep="\t", index=False)
-    words = ("folder", "more.zip", "single.bmp", "--model", "models/second", "--tta", "none")
+    words = ("folder", "more.zip", "single.bmp", "--model", "models/second")
     with_table, without = predict(*words, "--metadata", str(path)), predict(*words)
     assert "has no row for 1 of 9 images" in capsys.readouterr().err
     rows.loc[4, ["age", "sex", "localization"]] = None
-    expected = by_the_pipeline(project, monkeypatch, "second", "none", rows)
+    expected = by_the_stage(project, monkeypatch, "second", **rows.drop(columns="image_id"))
     np.testing.assert_allclose(with_table[list(CLASSES)], expected, atol=2e-6)
     differs = (with_table[list(CLASSES)] - without[list(CLASSES)]).abs().max(axis=1) > 1e-4
     assert list(differs[differs].index) == [0, 1, 2, 3, 5, 6, 7, 8]
@@ -288,7 +300,9 @@ def test_nothing_is_written_when_no_image_can_be_used(predict, tmp_path):
             ("folder", "--model", "models/first", "--decision", "metrics/decision.json"),
             "is of the models second, first",
         ),
-        (("folder", "--metadata", "folder/notes.txt"), "no column 'image_id'"),
+        (("folder", "--decision", "metrics/decision.json"), "give --model for exactly these, or leave it"),
+        (("folder",), "released/decision.json: not found"),
+        (("folder", "--last-run", "--metadata", "folder/notes.txt"), "no column 'image_id'"),
     ],
 )
 def test_what_can_not_be_done_is_said(predict, project, words, message):
@@ -296,17 +310,6 @@ def test_what_can_not_be_done_is_said(predict, project, words, message):
     (project / "folder/notes.txt").write_text("sex,age\nmale,50\n")
     with pytest.raises(DermalineError, match=message):
         predict(*words)
-
-
-def test_without_a_trained_model_the_missing_one_is_named(predict, project, monkeypatch, tmp_path):
-    for name in ("params.yaml", "metrics/decision.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(project / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        DermalineError, match=r"models/second, models/first, released/decision.json: not there; run dvc repro"
-    ):
-        predict(str(project / "folder"))
 
 
 def test_blocks_come_in_order_however_many_there_are(project, monkeypatch):

@@ -8,10 +8,12 @@ import pytest
 import tiny
 import torch
 from closure import ROOT
+from safetensors.torch import load_file, save_file
 
 from dermaline.apply import choose
 from dermaline.compute import fabric
 from dermaline.errors import DermalineError
+from dermaline.files import digest
 from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
@@ -19,6 +21,12 @@ from dermaline.models.store import load, save
 from dermaline.release import RELEASED, halved, release
 
 CPU = fabric("cpu", "32-true")
+
+
+def decided(names: list[str]) -> None:
+    """Write metrics/decision.json as for these models."""
+    models = {name: digest(Path("models", name, "model.safetensors")) for name in names}
+    plain(names).model_copy(update={"models": models}).save(Path("metrics/decision.json"))
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def run(tmp_path, monkeypatch):
     network = Network(recipe, pretrained=True)
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
     save(tmp_path / "models/lite0", network.state_dict(), recipe, {"prepared_size": [48, 64], "device": "CPU"})
-    plain(["lite0"]).save(tmp_path / "metrics/decision.json")
+    decided(["lite0"])
     details = {"lite0": {"image_level": {"accuracy": 0.5, "cases": 3}}}
     (tmp_path / "metrics/details.json").write_text(json.dumps(details))
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
@@ -50,31 +58,42 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
     assert (facts["tta"], facts["prepared_size"], facts["test"]) == ("flips", [48, 64], {"accuracy": 0.5})
 
 
-def test_it_is_used_for_want_of_a_last_run_and_in_place_of_one_on_generated_images(run):
+def test_it_is_what_predict_uses_unless_the_last_run_is_asked_for(run):
     release()
-    ours, last = [Path("released/lite0")], [Path("models/lite0")]
-    assert choose([], None).folders == last
+    assert choose([], None, False).folders == [Path("released/lite0")]
+    assert choose([], None, True).folders == [Path("models/lite0")]
+    shutil.rmtree(run / "models")
+    with pytest.raises(DermalineError, match=r"models/lite0/model\.safetensors: not there; run git checkout and dvc"):
+        choose([], None, True)
+    shutil.rmtree(run / "released")
+    with pytest.raises(DermalineError, match=r"released/decision\.json: not found"):
+        choose([], None, False)
+
+
+def test_a_decision_is_not_applied_to_another_model_of_the_same_name(run):
+    release()
+    other = load_file(run / "models/lite0/model.safetensors")
+    other["head.1.bias"] += 1  # as after another training
+    save_file(other, run / "models/lite0/model.safetensors")
+    message = "models/lite0/model.safetensors: not the model that the decision was fitted on; run .* dvc checkout"
+    named = [Path("models/lite0")]
+    for call in (
+        lambda: choose([], None, True),
+        lambda: choose(named, Path("metrics/decision.json"), False),
+        lambda: choose(named, Path("released/decision.json"), False),
+        release,
+    ):
+        with pytest.raises(DermalineError, match=message):
+            call()
+    assert choose([], None, False).folders == [Path("released/lite0")]
+    assert choose(named, None, False).folders == named  # alone, without a decision
+
+
+def test_a_toy_is_not_released(run):
     facts = json.loads((run / "models/lite0/recipe.json").read_text())
     (run / "models/lite0/recipe.json").write_text(json.dumps(facts | {"generated": True}))
-    assert choose([], None).folders == ours
     with pytest.raises(DermalineError, match="trained on generated images"):
         release()
-    shutil.rmtree(run / "released")
-    assert choose([], None).folders == last
-    shutil.rmtree(run / "models")
-    with pytest.raises(DermalineError, match="not there; run dvc repro, or name a model with --model"):
-        choose([], None)
-
-
-def test_a_decision_goes_with_the_models_beside_it(run):
-    release()
-    assert choose([], Path("released/decision.json")).folders == [Path("released/lite0")]
-    assert choose([], run / "metrics/decision.json").folders == [Path("models/lite0")]
-    shutil.rmtree(run / "models")
-    with pytest.raises(DermalineError, match="models/lite0: not there"):
-        choose([], Path("metrics/decision.json"))
-    shutil.copy(run / "metrics/decision.json", run / "mine.json")
-    assert choose([], Path("mine.json")).folders == [Path("released/lite0")]
 
 
 def test_another_released_model_stays(run):
@@ -87,7 +106,7 @@ def test_nothing_is_written_when_one_of_the_models_can_not_be_released(run):
     shutil.copytree(run / "models/lite0", run / "models/toy")
     known = json.loads((run / "models/toy/recipe.json").read_text())
     (run / "models/toy/recipe.json").write_text(json.dumps(known | {"generated": True}))
-    plain(["lite0", "toy"]).save(run / "metrics/decision.json")
+    decided(["lite0", "toy"])
     with pytest.raises(DermalineError, match="models/toy: trained on generated images"):
         release()
     assert not (run / "released").exists()
@@ -102,6 +121,7 @@ def test_what_float16_can_not_hold_stays_as_it_is():
 def test_a_recipe_is_kept_to_the_last_digit(run):
     recipe = tiny.recipe(lr=1.25e-7, weight_decay=0.12345678)
     save(run / "models/lite0", load(run / "models/lite0")[0].state_dict(), recipe, {"val_accuracy": 1 / 3})
+    decided(["lite0"])
     release()
     for folder in ("models", "released"):
         assert load(run / folder / "lite0")[1] == recipe
@@ -111,7 +131,7 @@ def test_a_recipe_is_kept_to_the_last_digit(run):
 def test_the_shipped_release_is_whole_and_small(monkeypatch, tmp_path):
     (tmp_path / "released").symlink_to(ROOT / "released")
     monkeypatch.chdir(tmp_path)
-    for folder in choose([], None).folders:
+    for folder in choose([], None, False).folders:
         network, recipe = load(folder)
         assert folder.parent == RELEASED
         assert (folder / "model.safetensors").stat().st_size < 12e6

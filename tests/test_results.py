@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
@@ -31,14 +32,20 @@ def test_every_speed_has_a_script_a_range_and_is_there_once():
     assert len(set(claims)) == len(claims) > 10
 
 
-def test_every_run_in_the_summary_has_its_metrics_beside_it():
-    for row in [row for row in results.summary(ROOT / results.SUMMARY) if row["kind"] != results.TABLE]:
-        folder = ROOT / "results" / row["data"] / row["name"]
-        test = json.loads((folder / "test.json").read_text())
-        assert test["images"] == row["n_test"]
-        for key in results.HEADLINE:
-            assert row[key] == test[key]
-            assert row["intervals"][key]["low"] <= row[key] <= row["intervals"][key]["high"]
+RUNS = [row for row in results.summary(ROOT / results.SUMMARY) if row["kind"] != results.TABLE]
+
+
+@pytest.mark.parametrize("row", RUNS, ids=lambda row: f"{row['data']}-{row['name']}")
+def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
+    folder = ROOT / "results" / row["data"] / row["name"]
+    results.require_one_run(folder)
+    assert json.loads((folder / "made.json").read_text()) == row
+    test, split = (json.loads((folder / f"{name}.json").read_text()) for name in ("test", "split"))
+    assert row["n_test"] == test["images"]
+    assert row["split"].endswith(", ".join(results.sides(split)))
+    for key in results.HEADLINE:
+        assert row[key] == test[key]
+        assert row["intervals"][key]["low"] <= row[key] <= row["intervals"][key]["high"]
 
 
 def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():

@@ -1,6 +1,5 @@
 """From the packed array to tensors: reading the rows of a split, resizing once."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from torchvision.transforms.v2.functional import resize
 from dermaline.blocks import blocks
 from dermaline.classes import INDEX
 from dermaline.errors import DermalineError
+from dermaline.files import digest
 from dermaline.sources.archive import GENERATED, SOURCE
 
 PREPARED = Path("data/prepared")
@@ -72,7 +72,7 @@ def packed_size() -> tuple[int, int]:
 
 def split_digest() -> str:
     """Names the split: the same for the same images in the same parts."""
-    return hashlib.blake2b(SPLIT.read_bytes(), digest_size=8).hexdigest()
+    return digest(SPLIT)
 
 
 def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:

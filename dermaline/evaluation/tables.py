@@ -1,7 +1,7 @@
 """The table of predictions: reading it, adding what was decided, averaging over the photographs of a lesion.
 
-As `predict` wrote it, a row holds `IDENTITY` and raw probabilities. Once decided it holds calibrated probabilities and
-`predicted`, the name of the class that the decision rule chose.
+As `predict` wrote it, a row holds `IDENTITY`, `model` (the digest of the weights file) and raw probabilities. Once
+decided it holds calibrated probabilities and `predicted`, the name of the class that the decision rule chose.
 """
 
 from collections.abc import Sequence
@@ -24,26 +24,28 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Read one recipe's predictions.
 
     Returns:
-        A row for each image of val and test: the strings of `IDENTITY`, then a probability of each class in order.
+        A row for each image of val and test: the strings of `IDENTITY` and `model`, then a probability of each class in
+        order.
 
     Raises:
         DermalineError: naming the file and the first row at fault: a column missing, an image twice, an unknown
-            diagnosis or split, probabilities that are not within 0..1 or do not sum to 1 (to `SUM_TOLERANCE`), a
-            split without images.
+            diagnosis or split, another model, probabilities that are not within 0..1 or do not sum to 1 (to
+            `SUM_TOLERANCE`), a split without images.
     """
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(IDENTITY, str), keep_default_na=False)
+        table = pd.read_csv(path, dtype=dict.fromkeys((*IDENTITY, "model"), str), keep_default_na=False)
     except FileNotFoundError:
         raise DermalineError(f"{path}: not found; run the predict stage first") from None
     except (EmptyDataError, ParserError, UnicodeDecodeError) as problem:
         raise DermalineError(f"{path}: not a CSV table ({problem}); run the predict stage again") from None
-    missing = [name for name in (*IDENTITY, *CLASSES) if name not in table]
+    missing = [name for name in (*IDENTITY, "model", *CLASSES) if name not in table]
     if missing:
         raise DermalineError(f"{path}: no column '{missing[0]}'; run the predict stage again")
-    table = table[[*IDENTITY, *CLASSES]]
+    table = table[[*IDENTITY, "model", *CLASSES]]
     if table.empty:
         raise DermalineError(f"{path}: has no rows; run the predict stage again")
     check(path, table, table["image_id"].duplicated(), "the image stands there twice")
+    check(path, table, table["model"] != table["model"].iloc[0], "is of another model than the first row")
     for column, known in (("dx", CLASSES), ("split", SPLITS)):
         check(path, table, ~table[column].isin(known), f"{column} is not one of {', '.join(known)}")
     table = with_numbers(path, table)

@@ -67,7 +67,8 @@ def _of_split(members: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.D
 
 def _fitted(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decision:
     raw = [tables.probabilities(table) for table in members.values()]
-    return fit(list(members), tables.truth(next(iter(members.values()))), raw, train_images, options)
+    models = {name: next(iter(table["model"]), "") for name, table in members.items()}  # a half may have no rows
+    return fit(models, tables.truth(next(iter(members.values()))), raw, train_images, options)
 
 
 def _applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
 from dermaline.evaluation.ranking import Bools, Floats, Ints
-from dermaline.files import DIGITS, write_text
+from dermaline.files import DIGITS, digest, write_text
 from dermaline.inference.calibration import (
     fit_temperature,
     fit_temperature_and_power,
@@ -34,7 +34,8 @@ class Decision(Section):
     diagnosis is the largest of `p / prior^tau`.
     """
 
-    temperatures: dict[str, Positive]  # of each recipe, in the order in which `apply` takes them
+    models: dict[str, str]  # of each recipe, in the order in which `apply` takes them, the digest of its weights file
+    temperatures: dict[str, Positive]
     weights: dict[str, NotNegative]
     temperature: Positive  # of the mixture, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
@@ -46,7 +47,7 @@ class Decision(Section):
 
     @property
     def recipes(self) -> list[str]:
-        return list(self.weights)
+        return list(self.models)
 
     def apply(self, members: Sequence[Floats]) -> tuple[Floats, Ints]:
         """The calibrated probabilities [N, 7] and the predicted class numbers [N].
@@ -68,6 +69,21 @@ class Decision(Section):
         threshold = np.inf if self.melanoma_threshold is None else self.melanoma_threshold
         return probabilities[:, MELANOMA] >= threshold
 
+    def require(self, folders: Sequence[Path]) -> None:
+        """Refuse other models than those it was fitted on.
+
+        Args:
+            folders: of each of `recipes`, in that order.
+
+        Raises:
+            DermalineError: a model is missing, or another one.
+        """
+        for folder, fitted in zip(folders, self.models.values(), strict=True):
+            weights = folder / "model.safetensors"
+            if not weights.exists() or digest(weights) != fitted:
+                said = "not the model that the decision was fitted on" if weights.exists() else "not there"
+                raise DermalineError(f"{weights}: {said}; run git checkout and dvc checkout, or dvc repro")
+
     def save(self, path: Path) -> None:
         """Write it as JSON, every digit kept: a threshold that is rounded up would miss its own image."""
         write_text(path, self.model_dump_json(indent=2) + "\n")
@@ -86,18 +102,23 @@ def load(path: Path) -> Decision:
     except (ValidationError, UnicodeDecodeError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
-    if tuple(decision.prior) != CLASSES or list(decision.temperatures) != decision.recipes:
+    keyed = (list(decision.temperatures), list(decision.weights))
+    if tuple(decision.prior) != CLASSES or keyed != (decision.recipes, decision.recipes):
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
 
 
 def fit(
-    recipes: Sequence[str], truth: Ints, members: Sequence[Floats], train_images: Mapping[str, int], options: Evaluate
+    models: Mapping[str, str],
+    truth: Ints,
+    members: Sequence[Floats],
+    train_images: Mapping[str, int],
+    options: Evaluate,
 ) -> Decision:
     """Decide everything on validation images; the numbers are kept to six digits before the next one is fitted.
 
     Args:
-        recipes: names of the members.
+        models: name of each member's recipe, and the digest of its weights file.
         truth: [N] class numbers of the validation images.
         members: raw probabilities [N, 7] of each recipe on them.
         train_images: how many images of each class were trained on; a class with none counts as one image.
@@ -110,8 +131,9 @@ def fit(
     temperature, power = _fit_calibration(truth, mixed, prior, options)
     probabilities = rebalanced(tempered(mixed, temperature), prior, power)
     return Decision(
-        temperatures=dict(zip(recipes, temperatures, strict=True)),
-        weights=dict(zip(recipes, weights, strict=True)),
+        models=dict(models),
+        temperatures=dict(zip(models, temperatures, strict=True)),
+        weights=dict(zip(models, weights, strict=True)),
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
         power=power,

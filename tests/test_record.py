@@ -1,0 +1,77 @@
+"""`record` keeps what one run left, and nothing else, in a repository with real DVC."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from closure import ROOT
+
+from dermaline import results
+from dermaline.errors import DermalineError
+from dermaline.sources.archive import GENERATED, SOURCE
+
+RECORDED = ROOT / "results/synthetic/lite0"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A repository as a run left it: its files are those of a recorded run, put back in their places."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("metrics", "plots/training", "plots/figures", "models/lite0", "data/prepared"):
+        Path(folder).mkdir(parents=True)
+    for name in results.METRICS:
+        shutil.copy(RECORDED / f"{name}.json", "metrics")
+    for name in results.SERIES:
+        shutil.copy(RECORDED / f"{name}.csv", "plots")
+    shutil.copy(RECORDED / "lite0.csv", "plots/training")
+    shutil.copy(ROOT / "params.yaml", ".")
+    facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2"}
+    Path("models/lite0/recipe.json").write_text(json.dumps(facts))
+    Path("data/prepared/index.csv").write_text(f"image_id,{SOURCE}\nISIC_0000000,{GENERATED}\n")
+    metrics = [{f"metrics/{name}.json": {"cache": False}} for name in results.METRICS]
+    stage = {"cmd": "true", "params": ["ensemble"], "outs": metrics}
+    Path("dvc.yaml").write_text(json.dumps({"stages": {"evaluate": stage}}))
+    dvc = f"{sys.executable} -m dvc"
+    commit = "git -c user.name=t -c user.email=t@t commit -q -m run"
+    for command in ("git init -q", f"{dvc} init -q", f"{dvc} commit -q -f", "git add -A", commit):
+        subprocess.run(command.split(), check=True)
+    return tmp_path
+
+
+def edited(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_file(run):
+    folder = results.record("lite0", "synthetic", "make", 162)
+    kept, made = (json.loads((place / "made.json").read_text()) for place in (folder, RECORDED))
+    assert kept | {"commit": made["commit"], "machine": made["machine"]} == made
+    assert (folder / "split.json").read_bytes() == (RECORDED / "split.json").read_bytes()
+    shutil.rmtree("results")
+    shutil.copy(ROOT / "results/ham10000/lite0_ham/split.json", "metrics")  # as `git checkout` may leave it
+    with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: not as the last run left it"):
+        results.record("lite0", "synthetic", "make", 162)
+    assert not Path("results").exists()
+    shutil.copy(RECORDED / "split.json", "metrics")
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("ensemble: [lite0]", "ensemble: [vit]"))
+    with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: "):
+        results.record("lite0", "synthetic", "make", 162)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("split.json", {"test": {"images": 306}}, r"split.json: has 306 images of test, and 297 were scored"),
+        ("split.json", {"val": {"images": 305}}, r"split.json: has 305 images of val, and 294 were scored"),
+        ("decision.json", {"weights": {"lite0_ham": 1}}, r"is of lite0_ham, and details.json of lite0"),
+    ],
+)
+def test_files_that_contradict_each_other_are_not_of_one_run(tmp_path, file, changes, message):
+    folder = shutil.copytree(RECORDED, tmp_path / "metrics")
+    results.require_one_run(folder)
+    edited(folder / file, **changes)
+    with pytest.raises(DermalineError, match=message):
+        results.require_one_run(folder)
