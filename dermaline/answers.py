@@ -17,8 +17,8 @@ from dermaline.classes import CLASSES
 from dermaline.data.photographs import less_suffix
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
+from dermaline.evaluation.tables import SUSPECTED
 
-SUSPECTED = "melanoma_suspected"
 ROUNDED = 0.01  # by which a sum of probabilities may miss 1 when they were rounded to three digits or half precision
 WEIGHT = "score_weight"
 WITHDRAWN = "ISIC_0035068"  # the challenge's scorer gives it weight 0 in any truth; it is not among the images

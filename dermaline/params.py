@@ -219,6 +219,7 @@ class Evaluate(Section):
     ensemble: Literal["mean", "fitted"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Share
+    reference: str | None  # of plots/models.csv; None: the first of `ensemble`
     bootstrap: Annotated[int, within(10, 100_000)]
     seed: Seed
     calibration_bins: Annotated[int, within(2, 100)]
@@ -254,6 +255,8 @@ class Params(Section):
         for name in self.ensemble:
             if name not in self.recipes:
                 raise ValueError(f"ensemble: no recipe '{name}'; {nearest(name, list(self.recipes))}")
+            if self.ensemble.count(name) > 1:
+                raise ValueError(f"ensemble: '{name}' is there twice; one model counts once")
         return self
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 
 from dermaline import params
-from dermaline.answers import SUSPECTED, joined, read_predictions, read_truth
+from dermaline.answers import joined, read_predictions, read_truth
 from dermaline.classes import CLASSES, DIAGNOSES
 from dermaline.errors import DermalineError
-from dermaline.evaluation import summary
+from dermaline.evaluation import summary, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.metrics import HEADLINE, OF_CHANCES, PER_CLASS
 from dermaline.files import require_file, write_json
@@ -45,8 +45,8 @@ def score(predictions: Path, truth: Path, output: Path, replicates: int) -> str:
     found: dict[str, Any] = {"predictions": predictions.as_posix(), "truth": truth.as_posix(), "interval_by": unit}
     found |= {"unscored_images": known.unscored, "left_out": sorted(left_out)}
     found["image_level"] = summary.scores(table, options, left_out)
-    if SUSPECTED in table:
-        found[summary.OPERATING_POINT] = summary.operating_point(table, table[SUSPECTED].to_numpy(bool), options)
+    if tables.SUSPECTED in table:
+        found[summary.OPERATING_POINT] = summary.operating_point(table)
     write_json(output, found)
     return f"{in_words(found)}\n\n{note(table, unit, replicates)}; details: {output}"
 
@@ -77,7 +77,7 @@ def _line(name: str, scores: dict[str, Any], more: str = "") -> str:
 
 def note(table: pd.DataFrame, unit: str, replicates: int) -> str:
     """What the numbers are of, and how the intervals were drawn."""
-    how = f"{CONFIDENCE:.0%} intervals from {replicates:,} draws of {unit}s"
+    how = f"{CONFIDENCE:.0%} intervals by {unit}, Wilson's for shares and else from {replicates:,} draws"
     if unit == "lesion":
         return f"{len(table):,} images of {table['lesion_id'].nunique():,} lesions; {how}"
     return f"{len(table):,} images; {how}: no lesion_id, so they are too narrow if a lesion has several images"

@@ -1,9 +1,10 @@
-"""Fit the decisions on val, then score every recipe, and their ensemble, on the test split.
+"""Fit the decisions on val, and score every recipe, and their ensemble, on both splits.
 
-Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Writes metrics/test.json (headline of the
-final model: the ensemble, or the only recipe), metrics/val.json (on val, to choose by: each half decided by what was
-fitted on the other), metrics/details.json (all, with intervals), metrics/decision.json (what the final model needs to
-be used on new images), and the tables and series in plots/.
+Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of val, decided by what was fitted on
+its other half, it writes metrics/val.json (the final model: the ensemble, or the only recipe) and plots/models.csv (all
+beside one another): to choose by. Of the test it writes metrics/test.json (headline of the final model) and series and
+tables in plots/. metrics/details.json has all, with intervals, and metrics/decision.json what the final model needs to
+be used on new images.
 """
 
 from pathlib import Path
@@ -34,7 +35,8 @@ def main() -> None:
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
     models = {name: decide(some, train_images, options) for name, some in chosen.items()}
     val = {name: cross_fitted(some, train_images, options) for name, some in chosen.items()}
-    details = {name: describe(model, val[name], options) for name, model in models.items()}
+    compared = compare.models_table(val, options, options.reference).set_index("model")
+    details = {name: describe(model, val[name], compared.loc[name], options) for name, model in models.items()}
     name, final = list(models.items())[-1]
     final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
@@ -44,18 +46,20 @@ def main() -> None:
     write_table("per_class", summary.per_class_rows(details[name]["image_level"], train_images))
     write_table("protocols", slices.protocol_rows(final.test, final.lesions, options))
     write_table("slices", slices.slice_rows(final.test, index, options))
-    write_table("models", compare.models_table({name: model.test for name, model in models.items()}, options))
+    write_table("models", compared.reset_index())
 
 
-def describe(model: Decided, val: pd.DataFrame, options: params.Evaluate) -> dict[str, Any]:
-    """All that is measured of one model."""
-    suspected = model.decision.suspects_melanoma(tables.probabilities(model.test))
+def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: params.Evaluate) -> dict[str, Any]:
+    """All that is measured of one model; `val` is flat, with the intervals of its row of the models' table."""
     fitted = model.decision.melanoma_threshold is not None
+    point = {summary.OPERATING_POINT: summary.operating_point(model.test)} if fitted else {}
+    ends = {f"{name}{end}": float(compared[f"{name}{end}"]) for name in compare.COMPARED for end in ("_low", "_high")}
+    at_threshold = summary.at_threshold(summary.operating_point(val)) if fitted else {}
     return {
         "image_level": summary.scores(model.test, options),
         "lesion_averaged": summary.scores(model.lesions, options),
-        "val": summary.headline(val, options),
-        **({summary.OPERATING_POINT: summary.operating_point(model.test, suspected, options)} if fitted else {}),
+        "val": {**summary.headline(val, options), **ends, **at_threshold},
+        **point,
     }
 
 
@@ -66,10 +70,9 @@ def flat(details: dict[str, Any], decision: Decision) -> dict[str, float]:
     headline = {name: images[name] for name in HEADLINE if name in images}
     found = {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
     found |= {"temperature": decision.temperature, "power": decision.power, "tau": decision.tau}
-    point = details.get(summary.OPERATING_POINT)
-    if point:
+    if summary.OPERATING_POINT in details:
         found["melanoma_threshold"] = decision.melanoma_threshold
-        found |= {f"{name}_at_threshold": value for name, value in point.items() if name != "intervals"}
+        found |= summary.at_threshold(details[summary.OPERATING_POINT])
     return found
 
 

@@ -1,7 +1,5 @@
 """The cluster bootstrap against a plain loop, and what it promises."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -65,21 +63,6 @@ def test_interval_is_the_percentiles_of_the_values_there_are():
     low, high = bootstrap.interval(values)
     assert low == pytest.approx([2.5, np.nan, 2.475], nan_ok=True)
     assert high == pytest.approx([97.5, np.nan, 96.525], nan_ok=True)
-
-
-def test_difference_is_paired(case):
-    truth, first, second, group = case
-    compare = partial(bootstrap.difference, metrics.HEADLINE, truth, group=group, replicates=COUNT, seed=SEED)
-    assert all(np.array(ends).tolist() == [0, 0, 0] for ends in compare(first=first, second=first).values())
-    there, back = compare(first=first, second=second), compare(first=second, second=first)
-    for name, metric in metrics.HEADLINE.items():
-        value, low, high = there[name]
-        assert value == metric(truth, second) - metric(truth, first)
-        assert low <= high
-        assert np.array(back[name]) == pytest.approx(-np.array([value, high, low]))
-    better = np.eye(7)[truth] * 0.5 + first * 0.5
-    _, low, _ = compare(first=first, second=better)["balanced_accuracy"]
-    assert low > 0
 
 
 def test_interval_covers_the_truth_and_heeds_clusters():

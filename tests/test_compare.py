@@ -61,12 +61,38 @@ def test_verdicts():
     assert table.model.tolist() == ["middle", "strong", "weak", "alike", "same"]
     for name in COMPARED:
         found = table[f"{name}_verdict"].tolist()
-        assert found == ["reference", "better", "worse", "within noise", "within noise"]
+        assert found == ["reference", "better", "worse", "not shown to differ", "not shown to differ"]
         assert np.isnan(table[f"{name}_difference"][0])
         assert table[f"{name}_difference"][4] == 0
     for name in METRICS:
         low, high = table[f"{name}_low"], table[f"{name}_high"]
-        assert (low.isna() & high.isna()).all() if name == "ece" else (low <= high).all()
+        none = low.isna() & high.isna()
+        assert none.all() if name == "ece" else (low < high)[~none | (table[name] < 1)].all()
+
+
+def test_a_reference_may_be_named_and_turns_the_verdicts_round():
+    models = {"middle": model(0, 0.2), "strong": model(1, 0.5)}
+    first, named = models_table(models, OPTIONS), models_table(models, OPTIONS, "strong")
+    for name in COMPARED:
+        assert named[f"{name}_verdict"].tolist() == ["worse", "reference"]
+        assert named[f"{name}_difference"][0] == -first[f"{name}_difference"][1]
+        assert named[f"{name}_difference_low"][0] == pytest.approx(-first[f"{name}_difference_high"][1])
+        assert np.isnan(named[f"{name}_difference"][1])
+    with pytest.raises(DermalineError, match=r"evaluate.reference: no model 'strung'; did you mean 'strong'"):
+        models_table(models, OPTIONS, "strung")
+
+
+def test_every_model_is_redrawn_once(monkeypatch):
+    """For its intervals and for all its differences; the draws are most of the time."""
+    redrawn, replicate = [], bootstrap.replicate
+
+    def counted(metrics, *arguments):
+        redrawn.extend(metrics)
+        return replicate(metrics, *arguments)
+
+    monkeypatch.setattr(bootstrap, "replicate", counted)
+    models_table({name: model(seed, 0.2) for seed, name in enumerate("abc")}, OPTIONS)
+    assert sorted(redrawn) == sorted(COMPARED * 3)
 
 
 def test_the_order_of_the_rows_does_not_matter_and_other_images_are_refused():

@@ -18,6 +18,7 @@ from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
+from dermaline.evaluation.compare import COMPARED
 from dermaline.inference import decision
 from dermaline.inference.decided import cross_fitted
 
@@ -142,12 +143,37 @@ def test_the_tables_agree_with_the_numbers(done):
     headline = load(folder, "metrics/test.json")
     protocols = pd.read_csv(folder / "plots/protocols.csv").set_index("protocol")
     slices = pd.read_csv(folder / "plots/slices.csv").set_index("value")
-    models = pd.read_csv(folder / "plots/models.csv")
     for name in ("accuracy", "balanced_accuracy", "macro_auc"):
-        assert protocols[name]["all images"] == slices[name]["all"] == headline[name]
+        assert protocols[name]["all images"] == headline[name]
         assert protocols[name]["mean of each lesion"] == headline[f"lesion_{name}"]
+    for name in ("accuracy", "melanoma_sensitivity"):
+        assert slices[name]["all"] == headline[name]
     assert slices["images"][["male", "female"]].sum() == headline["images"]
-    assert len(models) == 3
+
+
+def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
+    folder, _ = done
+    details, models = load(folder, "metrics/details.json"), pd.read_csv(folder / "plots/models.csv").set_index("model")
+    assert models.index.tolist() == list(details)
+    for name, row in models.iterrows():
+        for score in COMPARED:
+            for end in ("", "_low", "_high"):
+                assert row[f"{score}{end}"] == details[name]["val"][f"{score}{end}"]
+    assert models["accuracy_verdict"].tolist().index("reference") == 0
+    assert all(isinstance(value, float) for value in load(folder, "metrics/val.json").values())
+
+
+def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path):
+    fakes.project(tmp_path, lesions=300)
+    ask(tmp_path, "reference: lite0_ham")
+    assert run_stage(tmp_path, "evaluate").returncode == 0
+    models = pd.read_csv(tmp_path / "plots/models.csv").set_index("model")
+    assert models["macro_auc_verdict"].eq("reference").tolist() == [False, True, False]
+    gained = models["macro_auc"]["ensemble"] - models["macro_auc"]["lite0_ham"]
+    assert models["macro_auc_difference"]["ensemble"] == pytest.approx(gained, abs=2e-6)
+    ask(tmp_path, "reference: lite1")
+    line = error_line(run_stage(tmp_path, "evaluate"))
+    assert line == "error: evaluate.reference: no model 'lite1'; did you mean 'lite0'?"
 
 
 def test_every_interval_holds_its_estimate(done):
@@ -159,7 +185,9 @@ def test_every_interval_holds_its_estimate(done):
                 for name, ends in block["intervals"].items():
                     assert ends["low"] <= ends["high"]
                     assert ends["low"] - 0.02 <= block[name] <= ends["high"] + 0.02
-        assert set(model["val"]) == set(model["image_level"]["intervals"]) | {"ece"}
+        ends = {f"{name}{end}" for name in COMPARED for end in ("_low", "_high")}
+        point = {f"melanoma_{name}_at_threshold" for name in ("sensitivity", "specificity")}
+        assert set(model["val"]) == set(model["image_level"]["intervals"]) | {"ece"} | ends | point
     assert load(done[0], "metrics/val.json") == details["ensemble"]["val"]
 
 
@@ -173,7 +201,11 @@ def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
     options = params.read(folder / "params.yaml").evaluate
     crossed = cross_fitted(members, counts, options)
     right = (crossed.dx == crossed.predicted).mean()
-    assert load(folder, "metrics/val.json")["accuracy"] == pytest.approx(right, abs=1e-6)
+    found, melanoma = load(folder, "metrics/val.json"), crossed.dx == "mel"
+    assert found["accuracy"] == pytest.approx(right, abs=1e-6)
+    suspected = crossed.melanoma_suspected
+    assert found["melanoma_sensitivity_at_threshold"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
+    assert found["melanoma_specificity_at_threshold"] == pytest.approx(1 - suspected[~melanoma].mean(), abs=1e-6)
 
 
 def test_series_agree_with_the_numbers(done):
@@ -233,7 +265,7 @@ def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_
     assert run_stage(tmp_path, "evaluate").returncode == 0
     headline = load(tmp_path, "metrics/test.json")
     assert "melanoma_sensitivity" in headline
-    assert not [name for name in headline if "threshold" in name]
+    assert not [name for name in {**headline, **load(tmp_path, "metrics/val.json")} if "threshold" in name]
     assert decision.load(tmp_path / "metrics/decision.json").melanoma_threshold is None
 
 

@@ -101,9 +101,10 @@ def test_slices_are_labelled_with_their_counts_and_those_too_small_say_so(figure
     assert any(word.startswith("75 and over, n = ") for word in words)
     index = fakes.index(700).assign(localization=lambda table: np.where(table.index % 80 == 7, "ear", "back"))
     test = fakes.predictions(index).query("split == 'test'").assign(predicted="nv")
-    small = diagnostics.by_slice(slices.slice_rows(test, index, OPTIONS), PALETTE)
-    words = [text.get_text() for text in small.findobj(Text)]
-    assert words.count("too few to score") == 1
+    found = slices.slice_rows(test, index, OPTIONS)
+    words = [text.get_text() for text in diagnostics.by_slice(found, PALETTE).findobj(Text)]
+    assert words.count("too few to score") == found["accuracy"].isna().sum() == 1
+    assert f"all test images, n = {len(test)}, {len(found['classes'][0].split())} classes" in words
 
 
 def test_the_epoch_that_was_kept_is_named_whatever_it_was_chosen_by(figures):

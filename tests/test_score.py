@@ -98,7 +98,7 @@ def test_the_command_agrees_with_scikit_learn(truth, predictions, folder):
         f"{scores['balanced_accuracy']:.3f}"
     )
     assert lines[-1].startswith(
-        f"{len(truth)} images of {truth.lesion_id.nunique()} lesions; 95% intervals from 50 draws"
+        f"{len(truth)} images of {truth.lesion_id.nunique()} lesions; 95% intervals by lesion, Wilson's"
     )
 
 

@@ -9,6 +9,7 @@ from sklearn import metrics as reference
 
 from dermaline import params
 from dermaline.evaluation import slices, tables
+from dermaline.evaluation.summary import FEWEST_LESIONS
 
 OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"bootstrap": 40})
 
@@ -16,11 +17,11 @@ OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"boot
 @pytest.fixture(scope="module")
 def case():
     """Decided test predictions, which are not the most probable classes, and the index they belong to."""
-    index = fakes.index(1500)
+    index = fakes.index(3000)
     random = np.random.default_rng(1)
     index["age"] = random.choice([0, 29.9, 30, 44.5, 45, 60, 74, 75, 85, np.nan], len(index))
     index["sex"] = random.choice(["male", "female", "unknown", None], len(index), p=[0.5, 0.4, 0.05, 0.05])
-    index["localization"] = random.choice(["back", "face", "ear", None], len(index), p=[0.6, 0.34, 0.02, 0.04])
+    index["localization"] = random.choice(["back", "face", "ear", None], len(index), p=[0.6, 0.355, 0.005, 0.04])
     test = fakes.predictions(index).query("split == 'test'")
     raw = tables.probabilities(test)
     test = tables.decided(test, raw, (raw / raw.mean(axis=0) ** 0.5).argmax(axis=1))
@@ -68,9 +69,14 @@ def test_a_slice_is_scored_on_its_rows_alone(case, rows, variable, value, belong
     row = rows.loc[(variable, value)]
     assert (row["images"], row["lesions"]) == (len(part), part["lesion_id"].nunique())
     assert row["accuracy"] == pytest.approx(reference.accuracy_score(part["dx"], part["predicted"]))
-    expected = reference.recall_score(part["dx"], part["predicted"], labels=part["dx"].unique(), average="macro")
+    lesions = part.groupby("dx")["group"].nunique()
+    enough = sorted(lesions.index[lesions >= 10])
+    assert row["classes"] == " ".join(enough)
+    scored = part[part["dx"].isin(enough)]
+    assert 1 < len(enough) < part["dx"].nunique()
+    expected = reference.recall_score(scored["dx"], scored["predicted"], labels=enough, average="macro")
     assert row["balanced_accuracy"] == pytest.approx(expected)
-    areas = [reference.roc_auc_score(part["dx"] == name, part[name]) for name in part["dx"].unique()]
+    areas = [reference.roc_auc_score(scored["dx"] == name, scored[name]) for name in enough]
     assert row["macro_auc"] == pytest.approx(np.mean(areas))
     melanoma = part[part["dx"] == "mel"]
     assert row["melanoma_sensitivity"] == pytest.approx((melanoma["predicted"] == "mel").mean())
@@ -78,23 +84,30 @@ def test_a_slice_is_scored_on_its_rows_alone(case, rows, variable, value, belong
 
 
 def test_a_small_slice_has_its_counts_and_says_that_it_is_not_scored(rows):
-    ear = rows.loc[("localization", "ear")]
-    assert 0 < ear["images"] < slices.FEWEST_IMAGES
-    assert "fewer than 30" in ear["note"]
-    assert ear.filter(like="accuracy").isna().all()
-    assert (rows["note"] != "").sum() == (rows["images"] < slices.FEWEST_IMAGES).sum()
+    small = rows[rows["lesions"] < FEWEST_LESIONS]
+    assert len(small)
+    assert (small["images"] > 0).all()
+    assert (small["note"] == "fewer than 10 lesions: not scored").all()
+    assert small.filter(regex="accuracy|auc|sensitivity").isna().all(axis=None)
+    assert (rows["note"] != "").sum() == len(small)
 
 
-def test_a_few_melanomas_are_no_sensitivity_and_an_interval_has_a_width(case):
+def test_a_class_of_few_lesions_is_in_no_mean_and_its_sensitivity_says_how_little_is_known(case):
+    """Four melanomas, all found, made a balanced accuracy of 0.99 with an interval of two hundredths."""
     test, index = case
-    chosen = test[test["dx"] == "mel"].drop_duplicates("lesion_id").head(slices.FEWEST_MELANOMAS)
-    nevi = test[test["dx"] == "nv"].head(60).assign(predicted="nv")  # all right: accuracy of nevi can't vary
-    for number in (slices.FEWEST_MELANOMAS, slices.FEWEST_MELANOMAS - 1):
-        row = slices.slice_rows(pd.concat([nevi, chosen.head(number).assign(predicted="mel")]), index, OPTIONS).iloc[0]
+    nevi, melanomas = (test[test["dx"] == name].drop_duplicates("group") for name in ("nv", "mel"))
+    for number in (FEWEST_LESIONS, FEWEST_LESIONS - 1):
+        part = pd.concat([nevi.head(60).assign(predicted="nv"), melanomas.head(number).assign(predicted="mel")])
+        row = slices.slice_rows(part, index, OPTIONS).iloc[0]
         assert row["melanomas"] == number
-        assert np.isnan(row["melanoma_sensitivity"]) == (number < slices.FEWEST_MELANOMAS)
-        assert row["balanced_accuracy"] == 1
-        assert np.isnan(row["balanced_accuracy_low"])
+        assert (row["melanoma_sensitivity"], row["melanoma_sensitivity_high"]) == pytest.approx((1, 1))
+        assert row["melanoma_sensitivity_low"] < 0.73
+        if number == FEWEST_LESIONS:
+            assert (row["classes"], row["balanced_accuracy"]) == ("mel nv", 1)
+            assert row["balanced_accuracy_low"] < 0.87
+        else:
+            assert row["classes"] == "nv"
+            assert np.isnan([row["balanced_accuracy"], row["macro_auc"]]).all()
 
 
 def test_what_has_no_value_in_a_slice_is_empty(case):
@@ -102,7 +115,7 @@ def test_what_has_no_value_in_a_slice_is_empty(case):
     row = slices.slice_rows(test[test["dx"] == "nv"], index, OPTIONS).iloc[0]
     assert np.isnan(row["macro_auc"])
     assert np.isnan(row["melanoma_sensitivity_low"])
-    assert 0 < row["accuracy"] == row["balanced_accuracy"]
+    assert 0 < row["accuracy"] < 1
 
 
 def test_the_source_is_sliced_by_where_the_index_knows_it(case):

@@ -63,30 +63,3 @@ def interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Fl
     known = ~np.isnan(values).all(axis=0)
     low, high = np.nanquantile(np.where(known, values, 0), ends, axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
-
-
-def difference(
-    metrics: Mapping[str, Metric],
-    truth: Ints,
-    first: Floats,
-    second: Floats,
-    group: np.ndarray,
-    replicates: int,
-    seed: int,
-) -> dict[str, tuple[Floats, Floats, Floats]]:
-    """How much better or worse `second` is than `first`, on the same rows and the same draws.
-
-    Args:
-        metrics: what to compare.
-        truth: [N] class numbers, the strata of the draws too.
-        first, second: [N, C] of two models, whatever the metrics take: probabilities, or one-hot decisions.
-        group, replicates, seed: as for `multiplicities`.
-
-    Returns:
-        For each metric the difference second - first on all rows, and its interval's low and high end.
-    """
-    draws = [replicate(metrics, truth, probabilities, group, replicates, seed) for probabilities in (first, second)]
-    return {
-        name: (metric(truth, second, None) - metric(truth, first, None), *interval(draws[1][name] - draws[0][name]))
-        for name, metric in metrics.items()
-    }

@@ -1,61 +1,58 @@
-"""Models beside one another on the same images, and which differences are more than noise."""
+"""Models beside one another on the same images, and which differences are shown."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
+from dermaline.errors import DermalineError
 from dermaline.evaluation import bootstrap, tables
-from dermaline.evaluation.metrics import HEADLINE, OF_DECISIONS, OF_PROBABILITIES
+from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.ranking import Floats
-from dermaline.evaluation.summary import measured
-from dermaline.params import Evaluate
+from dermaline.evaluation.summary import measured, redrawn
+from dermaline.params import Evaluate, nearest
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
 COMPARED = ("balanced_accuracy", "macro_f1", "macro_auc", "accuracy")
-REFERENCE, NOISE = "reference", "within noise"
+REFERENCE, NOT_SHOWN = "reference", "not shown to differ"
 
 
-def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate) -> pd.DataFrame:
-    """Score every model, and compare it with the first one, on the same draws of the bootstrap over lesions.
+def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate, reference: str | None = None) -> pd.DataFrame:
+    """Score every model, and compare it with one of them, on the same draws of the bootstrap over lesions.
 
     Args:
         models: decided predictions of each model (see `tables`), of the same images in any order.
         options: how many draws, and their seed.
+        reference: the model that the others are compared with; None is the first.
 
     Returns:
         One row a model, in order: `model`; each of `METRICS` as NAME, NAME_low, NAME_high (NaN for the ECE); each of
-        `COMPARED` as NAME_difference (this model less the first), NAME_difference_low, NAME_difference_high, which are
-        NaN for the first, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference excludes 0,
-        else "within noise", and "reference" for the first. Each pair is judged on its own: of twenty models like the
-        first, one may be called better or worse by chance.
+        `COMPARED` as NAME_difference (this model less the reference), NAME_difference_low, NAME_difference_high, which
+        are NaN for the reference, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference
+        excludes 0, else "not shown to differ", and "reference" for the reference. Each pair is judged on its own: of
+        twenty models like the reference, one may be called better or worse by chance.
 
     Raises:
-        DermalineError: the models' images are not the same.
+        DermalineError: the models' images are not the same, or none has the reference's name.
     """
-    aligned = tables.aligned(list(models.values()))
-    return pd.DataFrame(
-        {"model": name, **measured(table, METRICS, options), **_against(aligned[0], table, options)}
-        for name, table in zip(models, aligned, strict=True)
-    )
+    reference = reference or next(iter(models))
+    if reference not in models:
+        raise DermalineError(f"evaluate.reference: no model '{reference}'; {nearest(reference, list(models))}")
+    aligned = dict(zip(models, tables.aligned(list(models.values())), strict=True))
+    draws = {name: redrawn(table, {key: HEADLINE[key] for key in COMPARED}, options) for name, table in aligned.items()}
+    scores = {name: measured(table, METRICS, options, draws[name]) for name, table in aligned.items()}
+    return pd.DataFrame({"model": name, **scores[name], **_against(reference, name, scores, draws)} for name in models)
 
 
-def _against(first: pd.DataFrame, table: pd.DataFrame, options: Evaluate) -> dict[str, float | str]:
-    """The columns of a row of `models_table` that compare it with the first."""
-    itself = table is first
-    found = dict.fromkeys(COMPARED, (np.nan,) * 3) if itself else _differences(first, table, options)
-    row: dict[str, float | str] = {}
-    for name, (value, low, high) in found.items():
-        column = f"{name}_difference"
-        row |= {column: float(value), f"{column}_low": float(low), f"{column}_high": float(high)}
-        row[f"{name}_verdict"] = REFERENCE if itself else "better" if low > 0 else "worse" if high < 0 else NOISE
+def _against(
+    reference: str, name: str, scores: Mapping[str, dict[str, float]], draws: Mapping[str, dict[str, Floats]]
+) -> dict[str, float | str]:
+    """The columns of a row of `models_table` that compare it with the reference."""
+    itself, row = name == reference, {}
+    for metric in COMPARED:
+        low, high = bootstrap.interval(draws[name][metric] - draws[reference][metric])
+        value = scores[name][metric] - scores[reference][metric]
+        for end, number in (("", value), ("_low", low), ("_high", high)):
+            row[f"{metric}_difference{end}"] = np.nan if itself else float(number)
+        row[f"{metric}_verdict"] = REFERENCE if itself else "better" if low > 0 else "worse" if high < 0 else NOT_SHOWN
     return row
-
-
-def _differences(first: pd.DataFrame, second: pd.DataFrame, options: Evaluate) -> dict[str, tuple[Floats, ...]]:
-    """`bootstrap.difference` of each of `COMPARED`; one seed gives decisions and probabilities the same draws."""
-    truth, group, found = tables.truth(first), first["group"].to_numpy(), {}
-    for view, names in ((tables.decisions, OF_DECISIONS), (tables.probabilities, OF_PROBABILITIES)):
-        metrics = {name: HEADLINE[name] for name in COMPARED if name in names}
-        found |= bootstrap.difference(metrics, truth, view(first), view(second), group, options.bootstrap, options.seed)
-    return {name: found[name] for name in COMPARED}

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dermaline.evaluation.summary import measured
+from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, measured
 from dermaline.params import Evaluate
 
 PROTOCOL_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
-SLICE_METRICS = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
-FEWEST_IMAGES, FEWEST_MELANOMAS = 30, 5  # the latter are lesions
+SHARES, MACRO = ("accuracy", "melanoma_sensitivity"), ("balanced_accuracy", "macro_auc")  # of all images, of classes
 AGES: dict[str, float] = {"under 30": 30, "30 to 44": 45, "45 to 59": 60, "60 to 74": 75, "75 and over": np.inf}
 UNKNOWN = "unknown"
 
@@ -38,7 +37,8 @@ def protocol_rows(test: pd.DataFrame, lesion_averaged: pd.DataFrame, options: Ev
 def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd.DataFrame:
     """One model on each kind of patient: a row for all images and one for each value of each variable.
 
-    Scores of slices with different classes are not comparable to the digit: a macro mean is over those present.
+    The scores in `MACRO` are of those classes, and their images, that have `FEWEST_LESIONS` in the slice, if there are
+    two: of slices with different `classes` they are not comparable to the digit.
 
     Args:
         test: decided predictions of the test images.
@@ -46,10 +46,10 @@ def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd
         options: how the intervals are drawn.
 
     Returns:
-        `variable`, `value`, `images`, `lesions`, `melanomas` (their images), each of `SLICE_METRICS` with its interval
-        (NaN without a value), and `note`; a slice of fewer than `FEWEST_IMAGES` has its counts and a note that says so.
-        Sensitivity to melanoma needs `FEWEST_MELANOMAS`. An interval without width is left out: no draw could differ.
-        A variable that is the same for all has no rows.
+        `variable`, `value`, `images`, `lesions`, `melanomas` (their images), `classes` that the scores in `MACRO` are
+        over, then each of `SHARES` and `MACRO` with its interval (NaN without a value), and `note`; a slice of fewer
+        than `FEWEST_LESIONS` lesions has its counts and a note that says so. A variable that is the same for all has
+        no rows.
     """
     facts = described(index).set_index("image_id").loc[test["image_id"]]
     rows = [_row("all", "all", test, options)]
@@ -76,21 +76,20 @@ def _values(variable: str, column: pd.Series) -> list[str]:
 
 
 def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> dict[str, str | float]:
-    few, melanomas = len(table) < FEWEST_IMAGES, table[table["dx"] == "mel"]
-    scores = {f"{name}{end}": np.nan for name in SLICE_METRICS for end in ("", "_low", "_high")}
+    lesions, counts = table["lesion_id"].nunique(), lesions_of(table)
+    few, enough = lesions < FEWEST_LESIONS, list(counts.index[counts >= FEWEST_LESIONS])
+    scores = {f"{name}{end}": np.nan for name in (*SHARES, *MACRO) for end in ("", "_low", "_high")}
     if not few:
-        enough = melanomas["lesion_id"].nunique() >= FEWEST_MELANOMAS
-        chosen = [name for name in SLICE_METRICS if enough or name != "melanoma_sensitivity"]
-        scores |= measured(table, chosen, options)
-    for name in SLICE_METRICS:
-        if scores[f"{name}_low"] == scores[f"{name}_high"]:
-            scores |= {f"{name}_low": np.nan, f"{name}_high": np.nan}
+        scores |= measured(table, SHARES, options)
+    if len(enough) > 1:
+        scores |= measured(table[table["dx"].isin(enough)], MACRO, options)
     return {
         "variable": variable,
         "value": value,
         "images": len(table),
-        "lesions": table["lesion_id"].nunique(),
-        "melanomas": len(melanomas),
+        "lesions": lesions,
+        "melanomas": int((table["dx"] == "mel").sum()),
+        "classes": " ".join(enough),
         **scores,
-        "note": f"fewer than {FEWEST_IMAGES} images: not scored" if few else "",
+        "note": f"fewer than {FEWEST_LESIONS} lesions: not scored" if few else "",
     }

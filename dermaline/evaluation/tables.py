@@ -1,7 +1,8 @@
 """The table of predictions: reading it, adding what was decided, averaging over the photographs of a lesion.
 
 As `predict` wrote it, a row holds `IDENTITY`, `model` (the digest of the weights file) and raw probabilities. Once
-decided it holds calibrated probabilities and `predicted`, the name of the class that the decision rule chose.
+decided it holds calibrated probabilities and `predicted`, the name of the class that the decision rule chose; of images
+also `SUSPECTED`, whether the melanoma threshold is reached.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from dermaline.evaluation.ranking import Floats, Ints
 
 IDENTITY: tuple[str, ...] = ("image_id", "lesion_id", "group", "split", "dx")
 SPLITS: tuple[str, ...] = ("val", "test")
+SUSPECTED = "melanoma_suspected"
 SUM_TOLERANCE = 1e-4
 
 

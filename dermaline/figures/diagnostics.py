@@ -164,11 +164,12 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
 
 @style.figure
 def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
-    """Balanced accuracy, with its 95 % interval, and accuracy of each kind of patient.
+    """Balanced accuracy, with its 95 % interval and over how many classes, and accuracy of each kind of patient.
 
     Args:
-        slices: the table of slices: `variable`, `value`, `images`, `balanced_accuracy` with `_low` and `_high`,
-            `accuracy`; its first row is of all images, and one without scores has only a label.
+        slices: the table of slices: `variable`, `value`, `images`, `classes` of the balanced accuracy,
+            `balanced_accuracy` with `_low` and `_high`, `accuracy`; its first row is of all images, and one without
+            scores has only a label.
         palette: one that seaborn knows.
     """
     rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
@@ -180,13 +181,15 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     axes.hlines(rows, low, high, color=main["color"], linewidth=1.6)
     axes.plot(slices["balanced_accuracy"], rows, label="balanced accuracy, 95 % interval", **main | {"linestyle": ""})
     axes.plot(slices["accuracy"], rows + 0.25, label="accuracy", **other | {"linestyle": "", "markersize": 4})
-    for row in rows[slices["balanced_accuracy"].isna()]:
+    for row in rows[slices["accuracy"].isna()]:
         axes.text(0, row, "too few to score", va="center", color="0.45")
     style.unit_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     names = slices["value"].where(slices["variable"] != "all", "all test images")
     names = names.where(names != "unknown", slices["variable"] + " unknown")
-    axes.set_yticks(rows, [f"{name}, n = {count:,}" for name, count in zip(names, slices["images"], strict=True)])
+    names += slices["images"].map(", n = {:,}".format)
+    classes = slices["classes"].where(slices["balanced_accuracy"].notna(), "").str.split().str.len()
+    axes.set_yticks(rows, names + classes.map(lambda count: f", {count} classes" if count else ""))
     axes.set(xlabel="Score on the test images", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
     axes.tick_params(axis="y", length=0)
     style.legend_below(drawn, axes)

@@ -1,0 +1,85 @@
+"""Intervals of shares of images, and of a mean of such, that hold for a class of few lesions too.
+
+Redrawing such a class says too little: where all its lesions are right, so are they in every draw. In the simulation of
+`tests/test_rates.py` percentiles that claim 95 % hold the sensitivity to one of HAM10000's rarest classes six to eight
+times in ten, and the balanced accuracy of a slice eight times; the intervals here hold them 93 to 98 times in 100.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from dermaline.classes import CLASSES, MELANOMA
+from dermaline.evaluation import metrics, tables
+from dermaline.evaluation.bootstrap import CONFIDENCE
+from dermaline.evaluation.ranking import Bools, Floats, Ints
+
+Ends = tuple[Floats, Floats]  # the low and the high end of an interval, or of several
+
+
+def wilson(right: Bools, group: Ints) -> Ends:
+    """The score interval (Wilson 1927) of the share of rows that are right, for rows that come in groups.
+
+    In place of the rows counts the effective number n of which the share p would vary as it does between groups,
+    p (1 - p) / var(p), as Franco et al. 2019 advise for clustered samples. It is kept between the number of groups and
+    what n is when the rows of a group are right or wrong together (Kish 1965), for few groups tell little of var(p).
+
+    Args:
+        right: [N].
+        group: [N] numbers from 0.
+
+    Returns:
+        Two numbers, NaN without rows.
+    """
+    rows = np.bincount(group)
+    hits, rows = np.bincount(group, right, len(rows))[rows > 0], rows[rows > 0]
+    if not len(rows):
+        return np.array(np.nan), np.array(np.nan)
+    total, groups = rows.sum(), len(rows)
+    p = hits.sum() / total
+    variance = ((hits - p * rows) ** 2).sum() / total**2 * groups / max(groups - 1, 1)
+    n = np.clip(p * (1 - p) / max(variance, 1e-12), total**2 / (rows**2).sum(), groups)
+    z = ndtri((1 + CONFIDENCE) / 2)
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
+    return low, high
+
+
+def of_mean(values: Floats, ends: Ends) -> Ends:
+    """The interval of the mean of independent values from their own (Zou et al. 2009): their arms add as squares do.
+
+    Args:
+        values: [C], NaN where there is none.
+        ends: the ends of each, [C].
+    """
+    mean, count = np.nanmean(values), np.isfinite(values).sum()
+    below, above = (np.sqrt(np.nansum((values - end) ** 2)) / count for end in ends)
+    return mean - below, mean + above
+
+
+def intervals(table: pd.DataFrame) -> dict[str, Ends]:
+    """The ends of those metrics of a decided table, under their names, that are shares of rows or means of such.
+
+    They are numbers for a headline metric, [C] for one of each class, and NaN where the metric has no value, or is a
+    precision of a class that is never predicted. Rows of one `group` are taken for one lesion's.
+    """
+    truth, decisions, group = tables.truth(table), tables.decisions(table), pd.factorize(table["group"])[0]
+    classes = np.arange(len(CLASSES))[:, None]
+    actual, called = truth == classes, decisions.argmax(axis=1) == classes
+
+    def shares(rows: Bools, hits: Bools) -> Ends:
+        """Of each class, for [C, N]: the share of its `rows` that are `hits`."""
+        ends = np.array([wilson(hit[own], group[own]) for own, hit in zip(rows, hits, strict=True)])
+        low, high = np.where(actual.any(axis=1), ends.T, np.nan)
+        return low, high
+
+    recall, specificity, precision = shares(actual, called), shares(~actual, ~called), shares(called, actual)
+    return {
+        "accuracy": wilson((actual & called).any(axis=0), group),
+        "balanced_accuracy": of_mean(metrics.recall(truth, decisions), recall),
+        "melanoma_sensitivity": (recall[0][MELANOMA], recall[1][MELANOMA]),
+        "melanoma_specificity": (specificity[0][MELANOMA], specificity[1][MELANOMA]),
+        "recall": recall,
+        "specificity": specificity,
+        "precision": precision,
+    }
