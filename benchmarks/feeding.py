@@ -22,10 +22,12 @@ from torchvision.transforms import v2
 
 from benchmarks.measure import draw, in_turns, keep, row, seconds
 from benchmarks.step import Step
-from dermaline import errors, params
+from dermaline import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.models.network import input_size
+from dermaline.params import whole
+from dermaline.params.recipe import Recipe
 from dermaline.sources.archive import RawZip
 from dermaline.training.augment import augment
 
@@ -52,7 +54,7 @@ class Photographs(Dataset):
 
 
 def main() -> None:
-    recipe = params.load(f"recipes.{RECIPE}")
+    recipe = whole.read().recipes[RECIPE]
     size = input_size(recipe)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +118,7 @@ def prepared(folder: Path, ids: list[str]) -> tuple[torch.Tensor, float]:
     return torch.from_numpy(np.load(target)).permute(0, 3, 1, 2), once
 
 
-def our_batches(packed: torch.Tensor, recipe: params.Recipe, size: tuple[int, int]) -> Batches:
+def our_batches(packed: torch.Tensor, recipe: Recipe, size: tuple[int, int]) -> Batches:
     generator = torch.Generator().manual_seed(0)
     for chosen in torch.randperm(len(packed)).split(recipe.batch_size):
         yield augment(packed[chosen.to(packed.device)], size, recipe, generator), chosen % 7
@@ -146,9 +148,7 @@ def timm_loader(paths: list[Path], size: tuple[int, int], batch_size: int, worke
     return create_loader(dataset, (3, *size), batch_size, is_training=True, **options)
 
 
-def v2_turns(
-    packed: torch.Tensor, recipe: params.Recipe, size: tuple[int, int], wait: Callable[[], None]
-) -> np.ndarray:
+def v2_turns(packed: torch.Tensor, recipe: Recipe, size: tuple[int, int], wait: Callable[[], None]) -> np.ndarray:
     """One batch of uint8 tensors augmented by v2, which draws once a call, over the same by ours, in seconds."""
     batch, generator = packed[: recipe.batch_size].contiguous(), torch.Generator().manual_seed(0)
     each = v2.Compose([v2.Resize(size), *transforms(size), v2.ToDtype(torch.float32, scale=True)])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dermaline import errors, params, results
+from dermaline import errors, results
 from dermaline.classes import CLASSES
 from dermaline.compute import in_words
 from dermaline.data import metadata
@@ -26,6 +26,7 @@ from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
 from dermaline.inference.predict import View, whole
 from dermaline.models.colour import shades_of_gray
+from dermaline.params.whole import read as read_params
 
 SCALES = (7 / 8, 8 / 7, 5 / 4)
 SHOWN = ("balanced_accuracy", "macro_auc", "accuracy")
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     chosen = parser.parse_args()
     results.check_data(chosen.data)
-    rows, options = read_split("val"), params.load("evaluate")
+    rows, options = read_split("val"), read_params().evaluate
     train_images = read_split("train")["dx"].value_counts().to_dict()
     seen = {name: Seen(name, rows) for name in chosen.models}
 

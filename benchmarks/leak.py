@@ -16,12 +16,15 @@ from lightning_fabric import Fabric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tqdm import tqdm
 
-from dermaline import errors, files, params, results
+from dermaline import errors, files, results
 from dermaline.blocks import blocks
 from dermaline.compute import fabric, in_words
 from dermaline.data.batches import PREPARED, load_images
 from dermaline.data.split import leaked, split_images
 from dermaline.models.network import Network, input_size
+from dermaline.params import whole
+from dermaline.params.recipe import Recipe
+from dermaline.params.split import Split
 
 RECIPE, SEEDS = "lite0_ham", range(10)
 
@@ -32,9 +35,9 @@ def main() -> None:
     data = parser.parse_args().data
     results.check_data(data)
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
-    recipe, device = params.load(f"recipes.{RECIPE}"), fabric("auto", "auto")
+    recipe, device = whole.read().recipes[RECIPE], fabric("auto", "auto")
     known = features(index, recipe, device)
-    options = params.load("split")
+    options = whole.read().split
     found = {
         unit: summary([score(index, known, options.model_copy(update={"unit": unit, "seed": seed})) for seed in SEEDS])
         for unit in ("lesion", "image")
@@ -45,7 +48,7 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def features(index: pd.DataFrame, recipe: params.Recipe, device: Fabric) -> np.ndarray:
+def features(index: pd.DataFrame, recipe: Recipe, device: Fabric) -> np.ndarray:
     """Pooled features of every image, [N, width], each of length 1."""
     body = Network(recipe, pretrained=True).eval().to(device.device)
     found = []
@@ -58,7 +61,7 @@ def features(index: pd.DataFrame, recipe: params.Recipe, device: Fabric) -> np.n
     return joined / np.linalg.norm(joined, axis=1, keepdims=True)
 
 
-def score(index: pd.DataFrame, known: np.ndarray, options: params.Split) -> dict[str, float]:
+def score(index: pd.DataFrame, known: np.ndarray, options: Split) -> dict[str, float]:
     """The nearest neighbour's diagnosis against the true one, on the test of one split."""
     side = split_images(index, options)
     train, test = (side == name for name in ("train", "test"))

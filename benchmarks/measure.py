@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from lightning_fabric import Fabric
 
-from dermaline import params
 from dermaline.compute import in_words
 from dermaline.files import write_json
+from dermaline.params import whole
 from dermaline.sources import synthetic
 
 SUMMARY = Path("benchmarks/summary.json")
@@ -62,7 +62,7 @@ def machine(on: Fabric | None) -> str:
 
 def draw(folder: Path, images: int, size: tuple[int, int]) -> None:
     """Generate the raw folder `folder`, as `params.yaml` says but for the number and the height and width of images."""
-    data = params.load("data")
+    data = whole.read().data
     drawn = data.synthetic.model_copy(update={"images": images, "size": size})
     synthetic.fetch(data.model_copy(update={"synthetic": drawn}), folder)
 

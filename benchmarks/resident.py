@@ -11,9 +11,10 @@ import torch
 
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
-from dermaline import errors, params
+from dermaline import errors
 from dermaline.compute import fabric
 from dermaline.models.network import input_size
+from dermaline.params import whole
 from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch
 from dermaline.training.loop import Training, Work
@@ -24,7 +25,7 @@ ROUNDS, STEPS = 5, 11
 
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "lite0"
-    recipe = params.load(f"recipes.{name}")
+    recipe = whole.read().recipes[name]
     device = fabric("auto", recipe.precision)
     training = Training(recipe, *examples(device.device), device, Scratch("benchmark"))
     work = training.begin(recipe.phases[-1])

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline import params
+from dermaline.params import whole
 from dermaline.training.loop import VALIDATED
 
 
 def main() -> None:
-    recipes = params.read().recipes
+    recipes = whole.read().recipes
     for path in sorted(Path("results").glob("*/*/*.csv")):
         if path.stem == path.parent.name:
             print(f"{path}\n{judged(pd.read_csv(path), recipes[path.stem].plain_epochs).round(3).to_string()}\n")

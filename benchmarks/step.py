@@ -5,7 +5,7 @@ from torch.nn.functional import cross_entropy
 
 from dermaline.compute import fabric
 from dermaline.models.network import Network
-from dermaline.params import Recipe
+from dermaline.params.recipe import Recipe
 from dermaline.training.depthwise import quick_depthwise
 from dermaline.training.optimizer import make_optimizer
 

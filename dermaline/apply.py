@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline import forms, params
+from dermaline import forms
 from dermaline.classes import CLASSES
 from dermaline.compute import in_words
 from dermaline.data import photographs
@@ -20,7 +20,9 @@ from dermaline.inference.ensemble import Ensemble, Outcome, plain
 from dermaline.inference.member import Member, load_member
 from dermaline.inference.views import VIEWS
 from dermaline.models.store import facts
-from dermaline.params import Size
+from dermaline.params import whole
+from dermaline.params.base import Size
+from dermaline.params.whole import Params
 from dermaline.patients import Known, read_metadata
 from dermaline.release import DECISION, RELEASED
 
@@ -67,7 +69,7 @@ def predict(
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
     require_file(output)
-    options, found = params.read(), photographs.find(paths)
+    options, found = whole.read(), photographs.find(paths)
     chosen = choose(models, decision, last_run)
     known = read_metadata(metadata, [one.image_id for one in found])
     members, sizes = zip(*(_member(folder, device, tta, options) for folder in chosen.folders), strict=True)
@@ -113,7 +115,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Cho
     return Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
 
 
-def _member(folder: Path, device: str, tta: str | None, otherwise: params.Params) -> tuple[Member, Size]:
+def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tuple[Member, Size]:
     """A model, and the size at which images are decoded for it: as its folder says, or else the parameters."""
     stated = facts(folder)
     tta = tta or stated.get("tta", otherwise.predict.tta)

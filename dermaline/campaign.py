@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 from pydantic import Field, ValidationError
 
-from dermaline import params
 from dermaline.data.batches import PREPARED, SPLIT, packed_size
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
@@ -30,7 +29,9 @@ from dermaline.evaluation.summary import headline
 from dermaline.files import scratch, write_json
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.models.store import check_clean, facts
-from dermaline.params import Params, Section, Seed
+from dermaline.params import whole
+from dermaline.params.base import Section, Seed, fault, read_as
+from dermaline.params.whole import Params
 from dermaline.results import check_data, keep_table, machine
 
 
@@ -107,7 +108,7 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     """
     campaign, deadline = read(path), time.monotonic() + 60 * minutes
     check_data(data)
-    if params.read().prepare.size != tuple(packed_size()):
+    if whole.read().prepare.size != tuple(packed_size()):
         raise DermalineError(f"{PREPARED}: packed at another size than prepare.size; run dvc repro, or set it back")
     models = {row.name: [members(campaign, row, one) for one in runs(campaign)] for row in campaign.rows}
     trainings: dict[Path, list[Model]] = {}
@@ -131,7 +132,7 @@ def read(path: Path) -> Campaign:
     Raises:
         DermalineError: it is missing, or the first of its faults.
     """
-    campaign = params.read_as(Campaign, path, "give one of campaigns/")
+    campaign = read_as(Campaign, path, "give one of campaigns/")
     if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
     return campaign
@@ -139,7 +140,7 @@ def read(path: Path) -> Campaign:
 
 def runs(campaign: Campaign) -> list[Run]:
     """How often each row is trained."""
-    count = campaign.set.get("split.folds", params.read().split.folds)
+    count = campaign.set.get("split.folds", whole.read().split.folds)
     folds = range(count) if campaign.folds else [None]
     return [Run(seed, fold) for seed in campaign.seeds for fold in folds]
 
@@ -148,7 +149,7 @@ def members(campaign: Campaign, row: Row, one: Run) -> list[Model]:
     """The models of one row and run, each under `params.yaml` with what campaign and row set."""
     found = []
     for recipe in row.recipes:
-        changed = params.read().model_dump(mode="json")
+        changed = whole.read().model_dump(mode="json")
         changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": one.seed}
         changes |= {"split.fold": one.fold}
         for key, value in changes.items():
@@ -157,7 +158,7 @@ def members(campaign: Campaign, row: Row, one: Run) -> list[Model]:
         try:
             found.append(Model(recipe, Params.model_validate(changed)))
         except ValidationError as problem:
-            raise DermalineError(f"campaign row '{row.name}': {params.fault(problem)}") from None
+            raise DermalineError(f"campaign row '{row.name}': {fault(problem)}") from None
     return found
 
 
@@ -223,7 +224,7 @@ def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
 
 def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFrame:
     """Decide for each run on its own validation images, pool the runs, and compare with the first row."""
-    options, every = params.read().evaluate, runs(campaign)
+    options, every = whole.read().evaluate, runs(campaign)
     each = {name: [scored(campaign, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
     found = models_table({name: pd.concat(tables) for name, tables in each.items()}, options)
     claims = {row.name: row.claim for row in campaign.rows}

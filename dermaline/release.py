@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from dermaline import params
 from dermaline.errors import DermalineError
 from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import facts
+from dermaline.params import whole
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
@@ -27,7 +27,7 @@ def release() -> str:
     Raises:
         DermalineError: the models are not those of the last run, or were trained on generated images.
     """
-    decision, details, tta = load(Path("metrics/decision.json")), _details(), params.read().predict.tta
+    decision, details, tta = load(Path("metrics/decision.json")), _details(), whole.read().predict.tta
     decision.require([Path("models", name) for name in decision.recipes])
     said = {name: facts(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together

@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline import params
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
 from dermaline.files import DIGITS, replacing, write_json, write_text
+from dermaline.params import whole
+from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED
 
 SUMMARY = Path("results/summary.json")
@@ -42,7 +43,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     if changed:
         raise DermalineError(f"{changed.split()[-1]}: not committed; commit the code first, then record what it made")
     require_last_run()
-    options = params.read()
+    options = whole.read()
     folder = Path("results") / data / name
     try:
         require_one_run(Path("metrics"))
@@ -129,7 +130,7 @@ def require_one_run(folder: Path) -> None:
             raise DermalineError(f"{folder}/split.json: {said}; both must be of one run")
 
 
-def split_in_words(options: params.Split, split: dict[str, Any]) -> str:
+def split_in_words(options: Split, split: dict[str, Any]) -> str:
     """Such as `lesion-grouped, train 1383, val 311, test 306`; a fold and a leak are named."""
     leak = f"{split['leaked_test_images']:.0%} of test leaked"
     how = "lesion-grouped" if options.unit == "lesion" else f"by image, {leak}"

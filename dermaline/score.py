@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline import params
 from dermaline.answers import joined, read_predictions, read_truth
 from dermaline.classes import CLASSES, DIAGNOSES
 from dermaline.errors import DermalineError
@@ -13,6 +12,7 @@ from dermaline.evaluation import summary, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.metrics import HEADLINE, OF_CHANCES, PER_CLASS
 from dermaline.files import require_file, write_json
+from dermaline.params import whole
 
 REPLICATES = (10, 100_000)
 
@@ -36,7 +36,7 @@ def score(predictions: Path, truth: Path, output: Path, replicates: int) -> str:
     if not REPLICATES[0] <= replicates <= REPLICATES[1]:
         raise DermalineError(f"score: --bootstrap {replicates} is outside {REPLICATES[0]} to {REPLICATES[1]}")
     require_file(output)
-    options = params.read().evaluate.model_copy(update={"bootstrap": replicates})
+    options = whole.read().evaluate.model_copy(update={"bootstrap": replicates})
     known = read_truth(truth)
     answers = read_predictions(predictions, known.unscored)
     table, left_out = joined(predictions, answers, truth, known), frozenset() if answers.chances else OF_CHANCES

@@ -3,37 +3,39 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dermaline import errors, params
+from dermaline import errors
+from dermaline.params.base import load
+from dermaline.params.data import Data
 
 RAW = Path("data/raw")
 
 
 # Each source is imported when it is used: the generated data needs neither a network nor Kaggle's client.
-def _synthetic(data: params.Data, folder: Path) -> None:
+def _synthetic(data: Data, folder: Path) -> None:
     from dermaline.sources import synthetic
 
     synthetic.fetch(data, folder)
 
 
-def _local(data: params.Data, folder: Path) -> None:
+def _local(data: Data, folder: Path) -> None:
     from dermaline.sources import local
 
     local.fetch(data, folder)
 
 
-def _kaggle(data: params.Data, folder: Path) -> None:
+def _kaggle(data: Data, folder: Path) -> None:
     from dermaline.sources import kaggle
 
     kaggle.fetch(data, folder)
 
 
-def _dataverse(data: params.Data, folder: Path) -> None:
+def _dataverse(data: Data, folder: Path) -> None:
     from dermaline.sources import dataverse
 
     dataverse.fetch(data, folder)
 
 
-SOURCES: dict[str, Callable[[params.Data, Path], None]] = {
+SOURCES: dict[str, Callable[[Data, Path], None]] = {
     "synthetic": _synthetic,
     "local": _local,
     "kaggle": _kaggle,
@@ -43,7 +45,7 @@ SOURCES: dict[str, Callable[[params.Data, Path], None]] = {
 
 def main() -> None:
     """Run the stage."""
-    data = params.load("data")
+    data = load(Data, "data")
     SOURCES[data.source](data, RAW)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline import errors, files, params
+from dermaline import errors, files
 from dermaline.classes import CLASSES
 from dermaline.evaluation import compare, slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.inference.decided import Decided, cross_fitted, decide
 from dermaline.inference.decision import Decision
+from dermaline.params.base import load
+from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
 LESION_HEADLINE = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
@@ -26,7 +28,7 @@ PREDICTIONS, PLOTS = Path("data/predictions"), Path("plots")
 
 
 def main() -> None:
-    options, recipes = params.load("evaluate"), params.load("ensemble")
+    options, recipes = load(Evaluate, "evaluate"), load(list[str], "ensemble")
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index, split = (pd.read_csv(path, dtype={"image_id": str}) for path in INDEX)
     train_images = index.merge(split.query("split == 'train'"))["dx"].value_counts().to_dict()
@@ -49,7 +51,7 @@ def main() -> None:
     write_table("models", compared.reset_index())
 
 
-def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: params.Evaluate) -> dict[str, Any]:
+def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Evaluate) -> dict[str, Any]:
     """All that is measured of one model; `val` is flat, with the intervals of its row of the models' table."""
     fitted = model.decision.melanoma_threshold is not None
     point = {summary.OPERATING_POINT: summary.operating_point(model.test)} if fitted else {}

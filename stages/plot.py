@@ -13,9 +13,12 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from dermaline import errors, files, params
+from dermaline import errors, files
 from dermaline.classes import CLASSES
 from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.params.base import load
+from dermaline.params.plot import Plot
+from dermaline.params.recipe import Recipe
 from dermaline.portable import pin
 from dermaline.training.augment import augment
 
@@ -25,7 +28,7 @@ PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
 
 def main() -> None:
     pin()
-    options, recipes = params.load("plot"), params.load("ensemble")
+    options, recipes = load(Plot, "plot"), load(list[str], "ensemble")
     files.keep_only(PLOTS / "training", [f"{name}.csv" for name in recipes])
     index = pd.read_csv(PREPARED / "index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
     images = np.load(PREPARED / "images.npy", mmap_mode="r")
@@ -81,7 +84,7 @@ def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
     stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).repeat_interleave(VARIANTS, dim=0)
-    options, generator = params.Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
+    options, generator = Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
     made = augment(batch, stored["size"], options, generator).permute(0, 2, 3, 1)
     return made.numpy().reshape(len(images), VARIANTS, *made.shape[1:])
 

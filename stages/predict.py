@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.errors import run
 from dermaline.files import digest, write_text
 from dermaline.inference.member import load_member
+from dermaline.params.base import load
+from dermaline.params.compute import Compute
+from dermaline.params.predict import Predict
 
 COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
 
@@ -19,7 +21,7 @@ COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
 def main() -> None:
     name = sys.argv[1]
     folder = Path(f"models/{name}")
-    member = load_member(folder, params.load("compute").device, params.load("predict").tta)
+    member = load_member(folder, load(Compute, "compute").device, load(Predict, "predict").tta)
     model, tables = digest(folder / "model.safetensors"), []
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)

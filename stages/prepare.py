@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermaline import params
 from dermaline.data.decode import decode, decode_mask
 from dermaline.data.duplicates import near_duplicates
 from dermaline.data.groups import groups
@@ -14,7 +13,8 @@ from dermaline.data.pack import keep_rows, pack
 from dermaline.data.table import read_table
 from dermaline.errors import DermalineError, run
 from dermaline.files import replacing, write_json
-from dermaline.params import Prepare
+from dermaline.params.base import load
+from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import RawZip
 
 RAW = Path("data/raw")
@@ -84,7 +84,7 @@ def report(index: pd.DataFrame, bad: dict[str, str], pairs: pd.DataFrame) -> dic
 
 
 def main() -> None:
-    options = params.load("prepare")
+    options = load(Prepare, "prepare")
     table = read_table(RAW / "metadata.csv")
     with replacing(PREPARED) as folder:
         folder.mkdir(parents=True)

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline import params
 from dermaline.data.split import SPLITS, leaked, split_images
 from dermaline.errors import run
 from dermaline.files import write_json, write_text
+from dermaline.params import whole
+from dermaline.params.base import load
+from dermaline.params.split import Split
 
 
 def main() -> None:
-    options = params.load("split")
-    params.load("ensemble")  # refuses bad names before DVC makes paths and commands of them
+    options = load(Split, "split")
+    whole.ensemble()  # refuses bad names before DVC makes paths and commands of them
     index = pd.read_csv("data/prepared/index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     index["split"] = split_images(index, options)
     write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))

@@ -8,7 +8,6 @@ import pandas as pd
 import timm
 import torch
 
-from dermaline import params
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
 from dermaline.data.batches import (
@@ -25,6 +24,9 @@ from dermaline.data.batches import (
 from dermaline.errors import DermalineError, run
 from dermaline.files import DIGITS, project_root, write_text
 from dermaline.models import store
+from dermaline.params.base import load
+from dermaline.params.compute import Compute
+from dermaline.params.recipe import Recipe
 from dermaline.training import balance
 from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import Examples, Training
@@ -32,8 +34,8 @@ from dermaline.training.loop import Examples, Training
 
 def main() -> None:
     name = sys.argv[1]
-    recipe = params.load(f"recipes.{name}")
-    compute = params.load("compute")
+    recipe = load(Recipe, f"recipes.{name}")
+    compute = load(Compute, "compute")
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
     start = project_root() / recipe.weights  # a file, when the recipe names one

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from closure import ROOT
 
-from dermaline import params
 from dermaline.classes import CLASSES
+from dermaline.params import whole
 
 SHARES = (327, 514, 1099, 115, 1113, 6705, 142)  # the images of HAM10000 by class
 SITES = ("back", "face", "trunk")
@@ -106,7 +106,7 @@ def project(folder: Path, recipes: tuple[str, ...] = ("lite0", "lite0_ham"), les
         predictions(table, seed=seed).to_csv(folder / f"data/predictions/{name}.csv", index=False)
         history().to_csv(folder / f"plots/training/{name}.csv", index=False)
         (folder / f"models/{name}").mkdir(parents=True)
-        recipe = params.load("recipes.lite0", ROOT / "params.yaml").model_dump(mode="json") | {"size": [36, 48]}
+        recipe = whole.read(ROOT / "params.yaml").recipes["lite0"].model_dump(mode="json") | {"size": [36, 48]}
         (folder / f"models/{name}/recipe.json").write_text(
             json.dumps({"recipe": recipe, "size": recipe["size"]}), encoding="utf-8"
         )

@@ -6,8 +6,8 @@ import torch
 from closure import ROOT
 from scipy.ndimage import affine_transform
 
-from dermaline import params
-from dermaline.params import Augment
+from dermaline.params import whole
+from dermaline.params.recipe import Augment
 from dermaline.training.augment import augment, draw, rectangles
 
 NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
@@ -20,7 +20,7 @@ def test_without_ranges_augmentation_only_resizes():
 
 
 def test_every_image_of_a_batch_is_augmented_by_itself():
-    options = params.load("recipes.lite0", ROOT / "params.yaml")
+    options = whole.read(ROOT / "params.yaml").recipes["lite0"]
     images = torch.randint(0, 256, (1, 3, 24, 32), dtype=torch.uint8).expand(8, -1, -1, -1)
     found = augment(images, (24, 32), options, torch.Generator().manual_seed(0))
     assert len({tuple(image.flatten().tolist()) for image in found}) == 8

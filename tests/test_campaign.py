@@ -13,11 +13,12 @@ from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from stage import run_stage
 
-from dermaline import campaign, params, results
+from dermaline import campaign, results
 from dermaline.campaign import Run
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.models import store
+from dermaline.params.whole import Params
 from stages import train
 
 TINY = {  # two trainings, one a fold; views are no training of their own
@@ -248,4 +249,4 @@ def test_the_campaigns_that_ship_are_valid(path, monkeypatch):
     given = campaign.read(path)
     for row in given.rows:
         for model in campaign.members(given, row, campaign.runs(given)[0]):
-            assert isinstance(model.settings, params.Params)
+            assert isinstance(model.settings, Params)

@@ -8,13 +8,13 @@ import pytest
 from closure import ROOT
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.compare import COMPARED, METRICS, models_table
+from dermaline.params import whole
 
-OPTIONS = params.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 30})
+OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 30})
 COUNT = 280
 
 

@@ -7,8 +7,8 @@ import re
 import pandas as pd
 import pytest
 
-from dermaline import params
 from dermaline.errors import DermalineError
+from dermaline.params import whole
 from dermaline.sources import dataverse, fetch
 from dermaline.sources.dataverse import CHECK, OTHERS
 from tests.serving import Reply, Server, contents, dataverse_files, run_download, start_download, table, wait_until
@@ -40,7 +40,7 @@ class Dataverse(Server):
         return {"source": "dataverse", "dataverse": {"server": self.url, "doi": "doi:10.1/HAM"}}
 
     def fetch(self, folder):
-        data = params.load("data")
+        data = whole.read().data
         asked = data.dataverse.model_copy(update=self.data["dataverse"])
         dataverse.fetch(data.model_copy(update={"dataverse": asked}), folder)
 

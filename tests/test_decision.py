@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
-from dermaline import params
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
 from dermaline.inference import calibration, decision
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.inference.doubts import doubts, sensitivity_ends
+from dermaline.params import whole
 
 PRIOR = np.array([0.033, 0.051, 0.110, 0.012, 0.111, 0.669, 0.014])
 PAIR = {"a": "0", "b": "1"}  # recipes and the digests of their weights
@@ -25,7 +25,7 @@ TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
 
 def options(**changes):
     plain = {"calibration": "none", "ensemble": "mean", "decision": "argmax"}
-    return params.load("evaluate", ROOT / "params.yaml").model_copy(update=plain | changes)
+    return whole.read(ROOT / "params.yaml").evaluate.model_copy(update=plain | changes)
 
 
 def drawn(count, seed=0, spread=2.0):

@@ -14,7 +14,7 @@ from stage import run_stage
 
 from dermaline.data import ham10000
 from dermaline.data.duplicates import near_duplicates
-from dermaline.params import Prepare
+from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import COLUMNS, RawZip, writing
 from stages import prepare
 

@@ -14,13 +14,13 @@ from closure import ROOT
 from sklearn import metrics as reference
 from stage import error_line, run_stage
 
-from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED
 from dermaline.inference import decision
 from dermaline.inference.decided import cross_fitted
+from dermaline.params import whole
 
 
 def load(folder, name):
@@ -198,7 +198,7 @@ def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
     }
     index = pd.read_csv(folder / "data/prepared/index.csv").merge(pd.read_csv(folder / "data/split.csv"))
     counts = index.query("split == 'train'").dx.value_counts().to_dict()
-    options = params.read(folder / "params.yaml").evaluate
+    options = whole.read(folder / "params.yaml").evaluate
     crossed = cross_fitted(members, counts, options)
     right = (crossed.dx == crossed.predicted).mean()
     found, melanoma = load(folder, "metrics/val.json"), crossed.dx == "mel"

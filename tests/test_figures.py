@@ -9,17 +9,17 @@ from closure import ROOT
 from matplotlib.text import Text
 from PIL import Image
 
-from dermaline import params
 from dermaline.classes import CLASSES, DIAGNOSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
 from dermaline.files import write_json
+from dermaline.params import whole
 from stages import evaluate, plot
 
 PALETTE = "colorblind"
-OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"bootstrap": 50})
+OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 50})
 
 
 def draw_all(keep=CLASSES):

@@ -8,7 +8,7 @@ import pytest
 from closure import ROOT, imported_files
 from ruamel.yaml import YAML
 
-from dermaline import params
+from dermaline.params import whole
 
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # From the ground up: a module imports from its own floor or from one before it.
@@ -33,11 +33,13 @@ def test_closure_sees_a_dep_that_is_missing_or_too_many():
 
 
 def loaded_keys(script: Path) -> set[str]:
-    """The keys a script asks `params.load` for; `{name}` of an f-string becomes DVC's `${item.recipe}`."""
+    """The keys a script asks `load` for; `{name}` of an f-string becomes DVC's `${item.recipe}`."""
     keys = set()
     for node in ast.walk(ast.parse(script.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load":
-            keys.add(re.sub(r"\{\w+\}", "${item.recipe}", ast.unparse(node.args[0]).lstrip("f").strip("'\"")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "load":
+            keys.add(re.sub(r"\{\w+\}", "${item.recipe}", ast.unparse(node.args[1]).lstrip("f").strip("'\"")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "whole.ensemble":
+            keys.add("ensemble")
     return keys
 
 
@@ -47,12 +49,12 @@ def test_a_stage_reads_exactly_the_parameters_that_dvc_tracks(name):
 
 
 def test_only_stages_read_the_parameters():
-    readers = [path for path in (ROOT / "dermaline").rglob("*.py") if "params.load(" in path.read_text()]
+    readers = [path for path in (ROOT / "dermaline").rglob("*.py") if "params.base import load" in path.read_text()]
     assert readers == []
 
 
 def test_the_parameters_are_valid():
-    assert params.read(ROOT / "params.yaml").ensemble == ["lite0"]
+    assert whole.read(ROOT / "params.yaml").ensemble == ["lite0"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)

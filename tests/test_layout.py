@@ -8,8 +8,8 @@ from collections import namedtuple
 
 import pytest
 
-from dermaline import params
 from dermaline.errors import DermalineError
+from dermaline.params import whole
 from dermaline.sources import layout, local
 from dermaline.sources.archive import RawZip
 from tests.serving import contents, image_id, images, in_folder, start_download, table, unpack, wait_until, zipped
@@ -209,7 +209,7 @@ def test_a_small_disk_is_told_before_writing(tmp_path, monkeypatch):
 def test_a_wrong_local_path_is_one_line(tmp_path, monkeypatch, path, said):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(DermalineError, match=said):
-        local.fetch(params.load("data").model_copy(update={"path": path}), tmp_path / "raw")
+        local.fetch(whole.read().data.model_copy(update={"path": path}), tmp_path / "raw")
 
 
 @pytest.mark.parametrize("path", ["HAM (1)/größe", "~/HAM (1)/größe"])
@@ -217,7 +217,7 @@ def test_a_local_path_counts_from_the_main_checkout_or_the_home_folder(tmp_path,
     for name in ("HOME", "USERPROFILE") if path.startswith("~") else ("DVC_ROOT",):
         monkeypatch.setenv(name, str(tmp_path))
     unpack(KAGGLE, tmp_path / "HAM (1)" / "größe")
-    local.fetch(params.load("data").model_copy(update={"path": path}), tmp_path / "raw")
+    local.fetch(whole.read().data.model_copy(update={"path": path}), tmp_path / "raw")
     assert (tmp_path / "raw" / "images.zip").exists()
 
 

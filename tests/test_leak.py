@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import leak
-from dermaline.params import Split
+from dermaline.params.split import Split
 
 SPLIT = Split(seed=0, val=0.15, test=0.15, folds=5, fold=None, unit="lesion")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from dermaline.params import Loss
+from dermaline.params.recipe import Loss
 from dermaline.training.loss import make_loss
 
 PLAIN = {"loss": "cross_entropy", "focal_gamma": 2, "class_weight_power": 0, "sampler_power": 0}

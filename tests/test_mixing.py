@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dermaline.params import Mixing
+from dermaline.params.recipe import Mixing
 from dermaline.training.mixing import mix
 
 OFF = {"mixup": 0, "cutmix": 0, "plain_epochs": 0, "metadata_dropout": 0}

@@ -3,8 +3,10 @@
 import pytest
 from closure import ROOT
 
-from dermaline import params
 from dermaline.errors import DermalineError
+from dermaline.params import whole
+from dermaline.params.base import load
+from dermaline.params.recipe import Recipe
 
 
 @pytest.fixture
@@ -24,12 +26,12 @@ def edited(tmp_path):
 @pytest.mark.parametrize("written", ["1e-5", "1e-05", "1.0e-5", "0.00001"])
 def test_every_way_to_write_a_small_number_is_a_number(edited, written):
     path = edited("lr: 1e-3", f"lr: {written}")
-    assert params.load("recipes.lite0", path).lr == 1e-5
+    assert load(Recipe, "recipes.lite0", path).lr == 1e-5
 
 
 def test_a_recipe_states_only_what_differs_from_its_base(edited):
-    lite0 = params.load("recipes.lite0", ROOT / "params.yaml")
-    real = params.load("recipes.lite0_ham", ROOT / "params.yaml")
+    lite0 = whole.read(ROOT / "params.yaml").recipes["lite0"]
+    real = whole.read(ROOT / "params.yaml").recipes["lite0_ham"]
     assert real.size == (192, 256)
     assert real.lr == lite0.lr
 
@@ -57,24 +59,24 @@ def test_a_recipe_states_only_what_differs_from_its_base(edited):
 )
 def test_a_wrong_entry_is_named_in_one_line(edited, old, new, message):
     with pytest.raises(DermalineError) as problem:
-        params.read(edited(old, new))
+        whole.read(edited(old, new))
     assert message in str(problem.value)
     assert "\n" not in str(problem.value)
 
 
 def test_broken_yaml_and_a_missing_file_are_one_line(tmp_path, edited):
     with pytest.raises(DermalineError, match="not YAML"):
-        params.read(edited("split:", "split: ["))
+        whole.read(edited("split:", "split: ["))
     with pytest.raises(DermalineError, match="not found; run at the project's root"):
-        params.read(tmp_path / "none.yaml")
+        whole.read(tmp_path / "none.yaml")
 
 
 def test_a_key_that_is_not_there_names_the_nearest():
     with pytest.raises(DermalineError, match=r"no key 'recipes.lite1'; did you mean 'lite0'"):
-        params.load("recipes.lite1", ROOT / "params.yaml")
+        load(Recipe, "recipes.lite1", ROOT / "params.yaml")
 
 
 def test_no_recipe_holds_a_mapping_that_an_heir_would_share():
     """A mapping inside a recipe is one object for base and heir, and DVC's -S on one is undone by the other."""
-    for recipe in params.read(ROOT / "params.yaml").recipes.values():
+    for recipe in whole.read(ROOT / "params.yaml").recipes.values():
         assert [key for key, value in recipe.model_dump().items() if isinstance(value, dict)] == []

@@ -16,7 +16,7 @@ import torch
 from closure import ROOT
 from PIL import Image
 
-from dermaline import __main__, params
+from dermaline import __main__
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.compute import fabric
 from dermaline.data import batches, photographs
@@ -27,6 +27,7 @@ from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
+from dermaline.params import whole
 from stages import predict as predict_stage
 
 SIZES = ((64, 48), (300, 225), (500, 700))  # width, height
@@ -132,7 +133,7 @@ def by_the_stage(project: Path, monkeypatch, name: str, **known) -> np.ndarray:
     Args:
         known: columns of the index: age, sex, localization.
     """
-    options = params.read(ROOT / "params.yaml")
+    options = whole.read(ROOT / "params.yaml")
     packed = [decode(content, options.prepare.size, 50) for content in ids(project).values()]
     index = pd.DataFrame({"row": range(len(packed)), "image_id": list(ids(project))})
     index = index.assign(lesion_id=index["image_id"], group=index["image_id"], dx="nv", **known)

@@ -6,11 +6,11 @@ import pytest
 from closure import ROOT
 from scipy.stats import binomtest, norm
 
-from dermaline import params
 from dermaline.classes import CLASSES
 from dermaline.evaluation import rates, summary
+from dermaline.params import whole
 
-OPTIONS = params.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 100})
+OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 100})
 PHOTOGRAPHS = (0.62, 0.28, 0.08, 0.02)  # shares of lesions with 1 to 4 of them
 SENSITIVITY = {"akiec": 0.72, "bcc": 0.90, "bkl": 0.74, "df": 0.87, "mel": 0.70, "nv": 0.89, "vasc": 0.955}
 TEST = {"akiec": 34, "bcc": 49, "bkl": 109, "df": 11, "mel": 92, "nv": 811, "vasc": 15}  # lesions, as of HAM10000

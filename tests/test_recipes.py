@@ -4,14 +4,14 @@ import pytest
 import tiny
 from closure import ROOT
 
-from dermaline import params
 from dermaline.compute import fabric
 from dermaline.models import store
-from dermaline.params import Recipe
+from dermaline.params import whole
+from dermaline.params.recipe import Recipe
 from dermaline.training.checkpoint import Scratch
 from dermaline.training.loop import Training
 
-RECIPES = params.read(ROOT / "params.yaml").recipes
+RECIPES = whole.read(ROOT / "params.yaml").recipes
 WINDOWED = ("vit", "swin")  # patches and windows need sizes that they divide
 
 

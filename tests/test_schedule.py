@@ -8,7 +8,7 @@ import torch
 from torch.optim import SGD, AdamW, lr_scheduler
 
 from dermaline.models.network import Network
-from dermaline.params import Phase
+from dermaline.params.recipe import Phase
 from dermaline.training.optimizer import make_optimizer
 from dermaline.training.schedule import drops, factor, set_rates
 

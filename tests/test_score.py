@@ -15,11 +15,12 @@ import pytest
 from closure import ROOT
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from dermaline import forms, params
+from dermaline import forms
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import summary
 from dermaline.evaluation.metrics import HEADLINE
+from dermaline.params import whole
 from dermaline.score import score
 
 # pandas 3 dropped the name under which the scorer calls `DataFrame.map`, and archives are for its segmentation task;
@@ -104,7 +105,7 @@ def test_the_command_agrees_with_scikit_learn(truth, predictions, folder):
 
 def test_it_is_what_evaluate_writes_for_the_same_table(truth, predictions):
     score(write("p.csv", predictions), write("t.csv", truth), Path("s.json"), 60)
-    options = params.read().evaluate.model_copy(update={"bootstrap": 60})
+    options = whole.read().evaluate.model_copy(update={"bootstrap": 60})
     table = truth.assign(group=truth.lesion_id).merge(predictions, on="image_id")
     expected = summary.scores(table, options)
     found = json.loads(Path("s.json").read_text())["image_level"]

@@ -7,11 +7,11 @@ import pytest
 from closure import ROOT
 from sklearn import metrics as reference
 
-from dermaline import params
 from dermaline.evaluation import slices, tables
 from dermaline.evaluation.summary import FEWEST_LESIONS
+from dermaline.params import whole
 
-OPTIONS = params.load("evaluate", ROOT / "params.yaml").model_copy(update={"bootstrap": 40})
+OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 40})
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from dermaline.classes import CLASSES
 from dermaline.data.groups import groups, stratum
 from dermaline.data.split import SPLITS, leaked, split_images
 from dermaline.errors import DermalineError
-from dermaline.params import Split
+from dermaline.params.split import Split
 from stages import split as stage
 
 

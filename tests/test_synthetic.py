@@ -16,7 +16,7 @@ from PIL import Image
 
 from dermaline.classes import CLASSES
 from dermaline.data import ham10000
-from dermaline.params import Data
+from dermaline.params.data import Data
 from dermaline.sources import archive, patients, synthetic
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
-from dermaline.params import Augment
+from dermaline.params.recipe import Augment
 from dermaline.training import loop
 from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch, fingerprint

@@ -4,15 +4,15 @@ import torch
 from closure import ROOT
 from torch.nn.functional import interpolate
 
-from dermaline import params
 from dermaline.data.metadata import MISSING
-from dermaline.params import Recipe
+from dermaline.params import whole
+from dermaline.params.recipe import Recipe
 from dermaline.training.loop import Examples
 
 
 def recipe(name: str = "lite0", **changes) -> Recipe:
     """A shipped recipe at 32 x 48 pixels, one frozen epoch and two whole ones, in fp32."""
-    base = params.load(f"recipes.{name}", ROOT / "params.yaml").model_dump()
+    base = whole.read(ROOT / "params.yaml").recipes[name].model_dump()
     phases = [phase("head", 1, 0, 3), phase("all", 2, 0.5, 1)]
     small = {"size": (32, 48), "batch_size": 16, "phases": phases, "precision": "32-true"}
     return Recipe.model_validate(base | small | changes)

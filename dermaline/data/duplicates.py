@@ -21,7 +21,7 @@ from dermaline.blocks import blocks
 from dermaline.data import ham10000
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
-from dermaline.params import Prepare
+from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import RawZip
 
 VIEWED = (240, 320)  # height, width at which a photograph is decoded for the search

@@ -15,7 +15,7 @@ import numpy as np
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
 from dermaline.errors import DermalineError
-from dermaline.params import Size
+from dermaline.params.base import Size
 from dermaline.pool import MOST, processes
 
 # Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.

@@ -7,7 +7,7 @@ import pandas as pd
 from dermaline.classes import CLASSES
 from dermaline.data.groups import stratum
 from dermaline.errors import DermalineError
-from dermaline.params import Split
+from dermaline.params.split import Split
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
 

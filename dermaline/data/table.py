@@ -7,7 +7,7 @@ import pandas as pd
 from dermaline.classes import CLASSES
 from dermaline.data import words
 from dermaline.errors import DermalineError
-from dermaline.params import nearest
+from dermaline.params.base import nearest
 from dermaline.sources.archive import SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")

@@ -10,7 +10,8 @@ from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.ranking import Floats
 from dermaline.evaluation.summary import measured, redrawn
-from dermaline.params import Evaluate, nearest
+from dermaline.params.base import nearest
+from dermaline.params.evaluate import Evaluate
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
 COMPARED = ("balanced_accuracy", "macro_f1", "macro_auc", "accuracy")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, measured
-from dermaline.params import Evaluate
+from dermaline.params.evaluate import Evaluate
 
 PROTOCOL_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 SHARES, MACRO = ("accuracy", "melanoma_sensitivity"), ("balanced_accuracy", "macro_auc")  # of all images, of classes

@@ -23,7 +23,7 @@ from dermaline.evaluation.metrics import (
 )
 from dermaline.evaluation.ranking import Floats
 from dermaline.evaluation.rates import Ends
-from dermaline.params import Evaluate
+from dermaline.params.evaluate import Evaluate
 
 OPERATING_POINT = "melanoma_operating_point"  # the key under which `operating_point` is kept
 FEWEST_LESIONS = 10  # of a class, from which what is redrawn is not far too sure: of 5 lesions, 95 % held 8 in 10 AUCs

@@ -11,7 +11,7 @@ from dermaline.data.groups import stratum
 from dermaline.evaluation import tables
 from dermaline.inference.decision import Decision, fit
 from dermaline.inference.doubts import doubts
-from dermaline.params import Evaluate
+from dermaline.params.evaluate import Evaluate
 
 DEALS = 5  # of validation into halves
 

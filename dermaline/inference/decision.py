@@ -18,7 +18,8 @@ from dermaline.inference.calibration import (
     rebalanced,
     tempered,
 )
-from dermaline.params import Evaluate, NotNegative, Positive, Section, Share
+from dermaline.params.base import NotNegative, Positive, Section, Share
+from dermaline.params.evaluate import Evaluate
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
 # as single images change sides. A finer grid, or the last of the best, would follow that noise.

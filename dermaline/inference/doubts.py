@@ -9,7 +9,7 @@ from dermaline.classes import CLASSES, MELANOMA
 from dermaline.evaluation.ranking import Floats, Ints
 from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
 from dermaline.inference.decision import needed
-from dermaline.params import Evaluate
+from dermaline.params.evaluate import Evaluate
 
 FEWEST = 10  # images of a class, from which a rule that turns on that class may be fitted and nothing be said
 # The images should tell this many times what the prior does: the temperature is then known to a factor of 1.5 or so.

@@ -11,7 +11,7 @@ from dermaline.evaluation.ranking import Bools, Floats, Ints
 from dermaline.inference.calibration import rebalanced
 from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member
-from dermaline.params import Size
+from dermaline.params.base import Size
 
 
 class Outcome(NamedTuple):

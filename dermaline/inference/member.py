@@ -15,7 +15,7 @@ from dermaline.inference import views
 from dermaline.inference.predict import View, probabilities
 from dermaline.models import store
 from dermaline.models.network import Network, input_size
-from dermaline.params import Size
+from dermaline.params.base import Size
 
 
 class Member(NamedTuple):

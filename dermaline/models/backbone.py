@@ -8,7 +8,8 @@ from torch import nn
 
 from dermaline.errors import DermalineError
 from dermaline.models.weights import load_pretrained
-from dermaline.params import Recipe, nearest
+from dermaline.params.base import nearest
+from dermaline.params.recipe import Recipe
 
 
 def input_size(recipe: Recipe) -> tuple[int, int]:

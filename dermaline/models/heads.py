@@ -3,7 +3,7 @@
 from torch import nn
 
 from dermaline.classes import CLASSES
-from dermaline.params import Architecture
+from dermaline.params.recipe import Architecture
 
 HIDDEN = 512
 

@@ -11,7 +11,7 @@ from dermaline.models.backbone import build, input_size
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.fusion import FUSION
 from dermaline.models.heads import HEADS
-from dermaline.params import Recipe
+from dermaline.params.recipe import Recipe
 
 
 class Network(nn.Module):

@@ -13,7 +13,7 @@ from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, rounded, write_json
 from dermaline.models.network import Network
-from dermaline.params import Recipe
+from dermaline.params.recipe import Recipe
 
 
 def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: dict) -> None:

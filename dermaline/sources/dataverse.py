@@ -8,7 +8,7 @@ import requests
 
 from dermaline.errors import DermalineError
 from dermaline.files import require_space, scratch
-from dermaline.params import Data, Dataverse
+from dermaline.params.data import Data, Dataverse
 from dermaline.sources import layout
 from dermaline.sources.fetch import TIMEOUT, download, new_session, verdict
 

@@ -10,7 +10,7 @@ import urllib3
 
 from dermaline.errors import DermalineError
 from dermaline.files import require_space, scratch
-from dermaline.params import Data, Kaggle
+from dermaline.params.data import Data, Kaggle
 from dermaline.sources import layout
 
 if TYPE_CHECKING:

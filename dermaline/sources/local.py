@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dermaline.errors import DermalineError
 from dermaline.files import project_root
-from dermaline.params import Data
+from dermaline.params.data import Data
 from dermaline.sources import layout
 
 

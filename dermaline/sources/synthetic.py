@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermaline.classes import CLASSES
-from dermaline.params import Data
+from dermaline.params.data import Data
 from dermaline.pool import processes
 from dermaline.sources import archive, camera, lesions
 from dermaline.sources.patients import patient

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import affine_grid, grid_sample
 
-from dermaline.params import Augment
+from dermaline.params.recipe import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DRAWS = {  # each operation and how many numbers it needs

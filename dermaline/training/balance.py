@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dermaline.classes import CLASSES
-from dermaline.params import Recipe
+from dermaline.params.recipe import Recipe
 
 MECHANISMS = ("class_weight_power", "sampler_power", "logit_adjustment")
 

@@ -17,7 +17,7 @@ from dermaline.errors import DermalineError
 from dermaline.evaluation import metrics
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network, input_size
-from dermaline.params import Phase, Recipe
+from dermaline.params.recipe import Phase, Recipe
 from dermaline.training.augment import augment
 from dermaline.training.balance import order
 from dermaline.training.checkpoint import Scratch

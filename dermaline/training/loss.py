@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
-from dermaline.params import Loss
+from dermaline.params.recipe import Loss
 from dermaline.training.balance import class_weights, log_prior
 
 SURE = 1e-6  # the least 1 - p_t: below, powers under 1 would have no gradient

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dermaline.params import Mixing
+from dermaline.params.recipe import Mixing
 from dermaline.training.augment import rectangles
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dermaline.models.network import Network
-from dermaline.params import Optimizer, Phase
+from dermaline.params.recipe import Optimizer, Phase
 
 OPTIMIZERS = {
     # Unfused, the square root on a CPU is MKL's, which rounds by processor; the fused one's is exact. It wants weights

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from dermaline.params import Optimizer
+from dermaline.params.recipe import Optimizer
 
 LOW, HIGH = 0.85, 0.95  # the first moment's decay in one-cycle, against the rate (Smith 2018)
 

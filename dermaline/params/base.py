@@ -1,0 +1,112 @@
+"""What all sections of `params.yaml` have in common: their kinds of numbers, and how they are read and refused."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from dermaline.errors import DermalineError
+
+PARAMS = Path("params.yaml")
+
+
+def within(low: float, high: float) -> AfterValidator:
+    """A check that a number lies in [low, high]; its message names the range."""
+
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"{value} is outside {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint: the known word nearest to a wrong one, or all of them when none is near."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+Count = Annotated[int, within(1, 10**9)]
+Seed = Annotated[int, within(0, 2**31 - 1)]
+Share = Annotated[float, within(0, 1)]
+Positive = Annotated[float, within(1e-12, 1e12)]
+NotNegative = Annotated[float, within(0, 1e12)]
+Power = Annotated[float, within(0, 3)]
+Side = Annotated[int, within(16, 4096)]
+Size = tuple[Side, Side]  # height, width, in pixels
+
+
+class Section(BaseModel):
+    """One mapping of `params.yaml`: unknown keys and infinite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, values: Any) -> Any:
+        for key in values if isinstance(values, dict) else ():
+            if key not in cls.model_fields:
+                raise ValueError(f"unknown key '{key}'; {nearest(str(key), list(cls.model_fields))}")
+        return values
+
+
+Of = TypeVar("Of")
+
+
+def load(kind: type[Of], key: str, path: Path = PARAMS) -> Of:
+    """Read and check one entry of the parameters.
+
+    Args:
+        kind: what it is to be: a section, or the type of a leaf.
+        key: a dotted path such as `split` or `recipes.lite0`; a stage may only ask for what its
+            `params` in `dvc.yaml` name.
+        path: the file, read as DVC reads it (YAML 1.2, so `1e-5` and `1e-05` are numbers).
+
+    Raises:
+        DermalineError: the file or the key is missing, or the first of its faults in one line.
+    """
+    entry = _read(path, "run at the project's root")
+    for part in key.split("."):
+        known = list(entry) if isinstance(entry, dict) else []
+        if part not in known:
+            raise DermalineError(f"{path}: no key '{key}'; {nearest(part, known)}")
+        entry = entry[part]
+    return _checked(kind, entry, path, key)
+
+
+def read_as(kind: type[Of], path: Path, advice: str) -> Of:
+    """Read and check a YAML file.
+
+    Raises:
+        DermalineError: it is missing (with `advice`), no YAML, or no `kind`: the first of its faults.
+    """
+    return _checked(kind, _read(path, advice), path, "")
+
+
+def _read(path: Path, advice: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; {advice}") from None
+    except YAMLError as problem:
+        raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+
+
+def _checked(kind: type[Of], content: Any, path: Path, key: str) -> Of:
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as problem:
+        raise DermalineError(f"{path}: {key}{'.' if key else ''}{fault(problem)}") from None
+
+
+def fault(problem: ValidationError) -> str:
+    """The first of its faults, with the key and the value that was given."""
+    first = problem.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    given = f" (got {first['input']!r})" if first["type"] != "value_error" else ""
+    return f"{where}{': ' if where else ''}{what}{given}"

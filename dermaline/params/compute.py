@@ -1,0 +1,11 @@
+"""The section `compute`: on what is computed, which decides no result but by rounding."""
+
+from typing import Annotated, Literal
+
+from dermaline.params.base import Section, within
+
+
+class Compute(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Annotated[int, within(1, 1024)]
+    compile: bool

@@ -1,0 +1,16 @@
+"""The section `evaluate`."""
+
+from typing import Annotated, Literal
+
+from dermaline.params.base import Section, Seed, Share, within
+
+
+class Evaluate(Section):
+    calibration: Literal["none", "temperature", "prior"]
+    ensemble: Literal["mean", "fitted"]
+    decision: Literal["argmax", "balanced"]
+    melanoma_sensitivity: Share
+    reference: str | None  # of plots/models.csv; None: the first of `ensemble`
+    bootstrap: Annotated[int, within(10, 100_000)]
+    seed: Seed
+    calibration_bins: Annotated[int, within(2, 100)]

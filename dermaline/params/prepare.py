@@ -1,0 +1,13 @@
+"""The section `prepare`: how the images are packed."""
+
+from typing import Literal
+
+from dermaline.params.base import Positive, Section, Share, Size
+
+
+class Prepare(Section):
+    size: Size
+    bad_images: Literal["stop", "drop"]
+    max_megapixels: Positive
+    duplicate_similarity: Share
+    duplicate_similarity_same_facts: Share

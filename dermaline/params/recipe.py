@@ -1,0 +1,108 @@
+"""An entry of `recipes`: one model to train."""
+
+from typing import Annotated, Literal
+
+from pydantic import model_validator
+
+from dermaline.params.base import Count, NotNegative, Positive, Power, Section, Seed, Share, Size, within
+
+
+class Phase(Section):
+    """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and `backbone: 0` freezes it.
+
+    What a phase may state otherwise than its recipe: `first_layer`, from which the backbone trains (a number in timm's
+    own order of layers, 0 is the stem); `size` of the training images (small first, then large, costs less); the
+    powers that balance the classes (late balancing).
+    """
+
+    name: str
+    epochs: Count
+    backbone: NotNegative
+    head: Positive
+    first_layer: Annotated[int, within(0, 10_000)] = 0
+    size: Size | None = None
+    class_weight_power: Power | None = None
+    sampler_power: Power | None = None
+
+
+class Architecture(Section):
+    backbone: str
+    weights: str
+    start_of_other_split: bool
+    size: Size | None  # None: the backbone's own
+    head: Literal["linear", "mlp"]
+    attention: Literal["none", "cbam"]
+    metadata: Literal["none", "concat", "film"]
+    dropout: Annotated[float, within(0, 0.95)]
+    drop_path: Annotated[float, within(0, 0.95)]
+    colour_constancy: Annotated[float, within(0, 100)]
+
+
+class Optimizer(Section):
+    optimizer: Literal["adamw", "adam", "sgd"]
+    lr: Positive
+    weight_decay: NotNegative
+    schedule: Literal["cosine", "restarts", "onecycle", "plateau", "constant"]
+    warmup: Share
+    cycles: Annotated[int, within(1, 1000)]
+    plateau_patience: Count
+    plateau_factor: Annotated[float, within(1e-6, 1)]
+    accumulate: Annotated[int, within(1, 10_000)]
+    clip: NotNegative
+
+
+class Loss(Section):
+    loss: Literal["cross_entropy", "focal"]
+    focal_gamma: Annotated[float, within(0, 10)]
+    class_weight_power: Power
+    sampler_power: Power
+    label_smoothing: Annotated[float, within(0, 0.5)]
+    logit_adjustment: Annotated[float, within(0, 3)]
+
+
+class Augment(Section):
+    flip: bool
+    rotation: Annotated[float, within(0, 180)]
+    zoom: Annotated[float, within(0, 0.9)]
+    stretch: Annotated[float, within(0, 0.5)]
+    shift: Annotated[float, within(0, 0.5)]
+    brightness: Annotated[float, within(0, 1)]
+    contrast: Annotated[float, within(0, 1)]
+    saturation: Annotated[float, within(0, 1)]
+    colour_cast: Annotated[float, within(0, 1)]
+    erasing: Share
+
+
+class Mixing(Section):
+    mixup: Annotated[float, within(0, 10)]
+    cutmix: Annotated[float, within(0, 10)]
+    plain_epochs: Annotated[int, within(0, 10**6)]
+    metadata_dropout: Share
+
+
+class Recipe(Mixing, Augment, Loss, Optimizer, Architecture):
+    """One model to train: everything that decides its weights, side by side.
+
+    Flat on purpose: recipes inherit by YAML's merge key, and a mapping inside would be one object shared by base and
+    heir; `dvc exp run -S` on one of them would be undone by the other without a word (tried with DVC 3.67).
+    """
+
+    phases: list[Phase]
+    batch_size: Annotated[int, within(2, 65536)]
+    ema: Annotated[float, within(0, 0.99999)]
+    select: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
+    patience: Count
+    precision: Literal["auto", "bf16-mixed", "32-true", "portable"]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _phases_have_names(self) -> "Recipe":
+        names = [phase.name for phase in self.phases]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
+        return self
+
+    def in_phase(self, phase: Phase) -> "Recipe":
+        """The recipe as it is in one of its phases: with what the phase states otherwise."""
+        stated = ("size", "class_weight_power", "sampler_power")
+        return self.model_copy(update={k: getattr(phase, k) for k in stated if getattr(phase, k) is not None})
