@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from dermaline.errors import DermalineError
 from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
-from dermaline.models.store import facts
+from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
 
 RELEASED = Path("released")
@@ -25,7 +25,8 @@ def release() -> str:
     norm is); they are computed with as before. Other models there stay: a recipe may start from one.
 
     Raises:
-        DermalineError: the models are not those of the last run, or were trained on generated images.
+        DermalineError: the models are not those of the last run, were trained on generated images, or have seen
+            images of their test.
     """
     decision, details, tta = load(Path("metrics/decision.json")), _details(), whole.read().predict.tta
     decision.require([Path("models", name) for name in decision.recipes])
@@ -33,6 +34,7 @@ def release() -> str:
     for name, known in said.items():  # before anything is written: models and decision belong together
         if known.get("generated"):
             raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
+        check_clean(name, known)
     for name, known in said.items():
         test = details[name]["image_level"]
         measured = rounded({key: test[key] for key in MEASURED if key in test})

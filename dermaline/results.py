@@ -13,6 +13,7 @@ from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
 from dermaline.files import DIGITS, replacing, write_json, write_text
+from dermaline.models.store import check_clean
 from dermaline.params import whole
 from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED
@@ -36,7 +37,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
 
     Raises:
         DermalineError: the pipeline has not been run, `data` is not what it ran on, the code is not committed, or what
-            lies there is not of one run.
+            lies there is not of one run, or of a model that has seen its test images.
     """
     check_data(data)
     changed = git("status", "--porcelain", "--", "dermaline", "stages", "dvc.yaml")
@@ -50,6 +51,8 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
         trained = [json.loads(Path(f"models/{recipe}/recipe.json").read_text()) for recipe in recipes]
+        for recipe, known in zip(recipes, trained, strict=True):
+            check_clean(recipe, known)
         series = [*SERIES, *(f"training/{recipe}" for recipe in recipes)]
         _copy(folder, [*(f"metrics/{name}.json" for name in METRICS), *(f"plots/{name}.csv" for name in series)])
     except FileNotFoundError as problem:

@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch) -> Path:
         shutil.copy(RECORDED / f"{name}.csv", "plots")
     shutil.copy(RECORDED / "lite0.csv", "plots/training")
     shutil.copy(ROOT / "params.yaml", ".")
-    facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2"}
+    facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}
     Path("models/lite0/recipe.json").write_text(json.dumps(facts))
     Path("data/prepared/index.csv").write_text(f"image_id,{SOURCE}\nISIC_0000000,{GENERATED}\n")
     metrics = [{f"metrics/{name}.json": {"cache": False}} for name in results.METRICS]
@@ -59,6 +59,13 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("ensemble: [lite0]", "ensemble: [vit]"))
     with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: "):
         results.record("lite0", "synthetic", "make", 162)
+
+
+def test_a_model_that_has_seen_its_test_images_is_not_recorded(run):
+    edited(run / "models/lite0/recipe.json", start={"model": "first", "split": "x", "same_split": False})
+    with pytest.raises(DermalineError, match="models/lite0: started from first, a model of another split"):
+        results.record("lite0", "synthetic", "make", 162)
+    assert not Path("results").exists()
 
 
 @pytest.mark.parametrize(

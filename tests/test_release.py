@@ -137,3 +137,12 @@ def test_the_shipped_release_is_whole_and_small(monkeypatch, tmp_path):
         assert (folder / "model.safetensors").stat().st_size < 12e6
         found = probabilities(network, torch.zeros(1, 3, *recipe.size, dtype=torch.uint8), CPU)
         assert found.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_model_that_has_seen_its_test_images_is_not_released(run):
+    path = run / "models/lite0/recipe.json"
+    start = {"model": "first", "split": "x", "same_split": False}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"start": start}))
+    with pytest.raises(DermalineError, match="models/lite0: started from first, a model of another split"):
+        release()
+    assert not RELEASED.exists()
