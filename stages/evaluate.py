@@ -55,7 +55,7 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
     """All that is measured of one model; `val` is flat, with the intervals of its row of the models' table."""
     fitted = model.decision.melanoma_threshold is not None
     point = {summary.OPERATING_POINT: summary.operating_point(model.test)} if fitted else {}
-    ends = {f"{name}{end}": float(compared[f"{name}{end}"]) for name in compare.COMPARED for end in ("_low", "_high")}
+    ends = compared[[f"{name}{end}" for name in compare.COMPARED for end in ("_low", "_high")]].dropna().to_dict()
     at_threshold = summary.at_threshold(summary.operating_point(val)) if fitted else {}
     return {
         "image_level": summary.scores(model.test, options),

@@ -21,6 +21,7 @@ from dermaline.evaluation.compare import COMPARED
 from dermaline.inference import decision
 from dermaline.inference.decided import cross_fitted
 from dermaline.params import whole
+from stages import evaluate
 
 
 def load(folder, name):
@@ -163,17 +164,18 @@ def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
     assert all(isinstance(value, float) for value in load(folder, "metrics/val.json").values())
 
 
-def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path):
+def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path, monkeypatch):
     fakes.project(tmp_path, lesions=300)
+    monkeypatch.chdir(tmp_path)
     ask(tmp_path, "reference: lite0_ham")
-    assert run_stage(tmp_path, "evaluate").returncode == 0
+    evaluate.main()
     models = pd.read_csv(tmp_path / "plots/models.csv").set_index("model")
     assert models["macro_auc_verdict"].eq("reference").tolist() == [False, True, False]
     gained = models["macro_auc"]["ensemble"] - models["macro_auc"]["lite0_ham"]
     assert models["macro_auc_difference"]["ensemble"] == pytest.approx(gained, abs=2e-6)
     ask(tmp_path, "reference: lite1")
-    line = error_line(run_stage(tmp_path, "evaluate"))
-    assert line == "error: evaluate.reference: no model 'lite1'; did you mean 'lite0'?"
+    with pytest.raises(DermalineError, match=r"evaluate.reference: no model 'lite1'; did you mean 'lite0'"):
+        evaluate.main()
 
 
 def test_every_interval_holds_its_estimate(done):
@@ -256,6 +258,20 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     assert math.isfinite(headline["macro_auc"])
     assert pd.read_csv(tmp_path / "plots/roc/vasc.csv").empty
     assert table["dx"].nunique() == len(CLASSES)
+
+
+def test_predictions_that_are_all_right_have_no_interval_of_the_auc(tmp_path, monkeypatch):
+    fakes.project(tmp_path, ("lite0",), lesions=240)
+    path = tmp_path / "data/predictions/lite0.csv"
+    table = pd.read_csv(path)
+    table[list(CLASSES)] = np.eye(7)[table["dx"].map(list(CLASSES).index)] * 0.93 + 0.01
+    table.to_csv(path, index=False)
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    found = load(tmp_path, "metrics/val.json")
+    assert (found["macro_auc"], found["balanced_accuracy"], found["balanced_accuracy_high"]) == (1, 1, 1)
+    assert found["balanced_accuracy_low"] < 0.95
+    assert "macro_auc_low" not in found
 
 
 def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_it(tmp_path):

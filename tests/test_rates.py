@@ -7,7 +7,7 @@ from closure import ROOT
 from scipy.stats import binomtest, norm
 
 from dermaline.classes import CLASSES
-from dermaline.evaluation import rates, summary
+from dermaline.evaluation import bootstrap, metrics, rates, summary, tables
 from dermaline.params import whole
 
 OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstrap": 100})
@@ -54,6 +54,26 @@ def test_of_few_lesions_too(lesions, trials):
         row = summary.measured(drawn(random, lesions), known, OPTIONS)
         held.append(pd.Series({name: row[f"{name}_low"] <= known[name] <= row[f"{name}_high"] for name in known}))
     assert share(held).between(0.92, 0.995).all(), share(held)
+
+
+@pytest.mark.parametrize(
+    ("lesions", "metric", "known", "most"),
+    [
+        ({"df": 11}, metrics.accuracy, SENSITIVITY["df"], 0.9),
+        ({"vasc": 15}, metrics.accuracy, SENSITIVITY["vasc"], 0.75),
+        (SLICE, metrics.balanced_accuracy, np.mean([SENSITIVITY[name] for name in SLICE]), 0.87),
+    ],
+)
+def test_percentiles_of_redrawn_lesions_hold_it_less_often(lesions, metric, known, most):
+    random, held = np.random.default_rng(0), []
+    for trial in range(150):
+        table = drawn(random, lesions)
+        truth, decisions, group = tables.truth(table), tables.decisions(table), table["group"].to_numpy()
+        low, high = bootstrap.interval(
+            bootstrap.replicate({"it": metric}, truth, decisions, group, OPTIONS.bootstrap, trial)["it"]
+        )
+        held.append(low <= known <= high)
+    assert 0.5 < np.mean(held) < most
 
 
 def test_of_one_photograph_a_lesion_it_is_the_interval_of_wilson():

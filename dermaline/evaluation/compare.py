@@ -31,7 +31,8 @@ def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate, referenc
         `COMPARED` as NAME_difference (this model less the reference), NAME_difference_low, NAME_difference_high, which
         are NaN for the reference, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference
         excludes 0, else "not shown to differ", and "reference" for the reference. Each pair is judged on its own: of
-        twenty models like the reference, one may be called better or worse by chance.
+        twenty models like the reference, one may be called better or worse by chance, and more where a class has a few
+        lesions only, of which redrawing is too sure.
 
     Raises:
         DermalineError: the models' images are not the same, or none has the reference's name.

@@ -1,8 +1,7 @@
 """Intervals of shares of images, and of a mean of such, that hold for a class of few lesions too.
 
-Redrawing such a class says too little: where all its lesions are right, so are they in every draw. In the simulation of
-`tests/test_rates.py` percentiles that claim 95 % hold the sensitivity to one of HAM10000's rarest classes six to eight
-times in ten, and the balanced accuracy of a slice eight times; the intervals here hold them 93 to 98 times in 100.
+Redrawing such a class says too little: where all its lesions are right, so are they in every draw. How often either
+interval holds the truth is simulated in `tests/test_rates.py`.
 """
 
 import numpy as np

@@ -26,7 +26,7 @@ from dermaline.evaluation.rates import Ends
 from dermaline.params.evaluate import Evaluate
 
 OPERATING_POINT = "melanoma_operating_point"  # the key under which `operating_point` is kept
-FEWEST_LESIONS = 10  # of a class, from which what is redrawn is not far too sure: of 5 lesions, 95 % held 8 in 10 AUCs
+FEWEST_LESIONS = 10  # of a class, below which redrawing is far too sure of it
 
 
 def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
@@ -39,7 +39,7 @@ def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = fr
 
     Args:
         table: decided predictions of one split, one row a case.
-        options: how to score; intervals are redrawn by `group`.
+        options: how to score; intervals are by `group`.
         left_out: names of headline metrics that are not to be measured.
 
     Returns:

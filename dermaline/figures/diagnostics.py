@@ -164,11 +164,11 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
 
 @style.figure
 def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
-    """Balanced accuracy, with its 95 % interval and over how many classes, and accuracy of each kind of patient.
+    """Balanced accuracy, over how many classes is said, and accuracy of each kind of patient, with 95 % intervals.
 
     Args:
         slices: the table of slices: `variable`, `value`, `images`, `classes` of the balanced accuracy,
-            `balanced_accuracy` with `_low` and `_high`, `accuracy`; its first row is of all images, and one without
+            `balanced_accuracy` and `accuracy` with `_low` and `_high`; its first row is of all images, and one without
             scores has only a label.
         palette: one that seaborn knows.
     """
@@ -177,10 +177,11 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     axes = drawn.add_subplot()
     main, other = style.series(palette, 2)
     axes.axvline(slices["balanced_accuracy"].iloc[0], color="0.6", linewidth=0.8, zorder=1)
-    low, high = (slices[f"balanced_accuracy_{end}"] for end in ("low", "high"))
-    axes.hlines(rows, low, high, color=main["color"], linewidth=1.6)
-    axes.plot(slices["balanced_accuracy"], rows, label="balanced accuracy, 95 % interval", **main | {"linestyle": ""})
-    axes.plot(slices["accuracy"], rows + 0.25, label="accuracy", **other | {"linestyle": "", "markersize": 4})
+    for name, look, offset in (("balanced_accuracy", main, 0), ("accuracy", other, 0.25)):
+        low, high = (slices[f"{name}_{end}"] for end in ("low", "high"))
+        axes.hlines(rows + offset, low, high, color=look["color"], linewidth=1.6)
+        look = look | {"linestyle": "", "markersize": 4}
+        axes.plot(slices[name], rows + offset, label=name.replace("_", " "), **look)
     for row in rows[slices["accuracy"].isna()]:
         axes.text(0, row, "too few to score", va="center", color="0.45")
     style.unit_axis(axes, "x")
@@ -190,7 +191,7 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     names += slices["images"].map(", n = {:,}".format)
     classes = slices["classes"].where(slices["balanced_accuracy"].notna(), "").str.split().str.len()
     axes.set_yticks(rows, names + classes.map(lambda count: f", {count} classes" if count else ""))
-    axes.set(xlabel="Score on the test images", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
+    axes.set(xlabel="Score, 95 % interval", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
     axes.tick_params(axis="y", length=0)
     style.legend_below(drawn, axes)
     return drawn
