@@ -8,16 +8,12 @@ import tiny
 import torch
 
 from dermaline.compute import fabric
-from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.errors import DermalineError
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.params.recipe import Augment
-from dermaline.training import loop
-from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch, fingerprint
-from dermaline.training.loop import Examples, Training
-from dermaline.training.mixing import Mixture
+from dermaline.training.loop import Training
 
 # Batch norm's running statistics lag behind: after 4 epochs a score is anywhere, after these it is 0.8 and more on
 # every processor and with every seed (DERMALINE_SEED tries others).
@@ -95,11 +91,20 @@ def test_stopped_and_resumed_ends_with_the_same_bits(trained, monkeypatch):
         assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-def test_patience_ends_a_phase(trained):
-    phases = [tiny.phase("all", 30, 0, 1e-12)]
-    training = trained(phases=phases, patience=2, ema=0)
+STILL = {"ema": 0, "warmup": 0, "phases": [tiny.phase("one", 4, 0, 1e-12), tiny.phase("two", 4, 0, 1e-12)]}
+
+
+def test_patience_ends_a_phase_by_its_own_epochs(trained):
+    """Of scores that never change, each phase sees three."""
+    training = trained(patience=2, **STILL)
     training.run()
-    assert len(training.history) == 3
+    assert [row["phase"] for row in training.history] == ["one"] * 3 + ["two"] * 3
+
+
+def test_on_a_plateau_of_its_own_a_phase_lowers_the_rate(trained):
+    training = trained(schedule="plateau", plateau_patience=1, plateau_factor=0.5, lr=1, **STILL)
+    training.run()
+    assert [row["lr"] / 1e-12 for row in training.history] == pytest.approx([1, 1, 0.5, 0.25] * 2)
 
 
 def test_a_loss_that_is_not_finite_is_one_clear_line(trained):
@@ -123,13 +128,6 @@ def test_another_parameter_or_another_file_is_another_checkpoint(tmp_path):
     assert fingerprint({"lr": 2}, files) != first
     (tmp_path / "data").write_text("b")
     assert fingerprint({"lr": 1}, files) != first
-
-
-def test_selection_by_loss_keeps_the_epoch_of_the_lowest(trained):
-    training = trained(select="loss", ema=0, phases=[tiny.phase("all", 4, 1, 3)])
-    training.run()
-    losses = [row["val_loss"] for row in training.history]
-    assert training.scores().index(max(training.scores())) == losses.index(min(losses))
 
 
 def test_from_layer_k_on_only_those_layers_train(trained):
@@ -202,52 +200,3 @@ def test_the_average_has_the_stated_decay(trained, decay):
         average.update(network, step=step)
     found = next(average.module.parameters()).flatten()[0].item()
     assert found == pytest.approx(1 - decay**10, abs=1e-5)
-
-
-def test_the_sampler_decides_which_images_are_trained_on(trained, monkeypatch):
-    seen = []
-
-    def watched(images, *rest):
-        seen.append(images)
-        return augment(images, *rest)
-
-    monkeypatch.setattr(loop, "augment", watched)
-    for power, expected in ((0, 8), (1, 24)):
-        training = trained(f"sampler{power}", sampler_power=power, phases=[tiny.phase("head", 6, 0, 1)], patience=9)
-        images = tiny.photographs(48, 0)
-        images[:8], images[8:] = 255, 0
-        labels = (torch.arange(48) < 8).long()
-        training.train = Examples(lambda size, images=images: images, labels, training.train.metadata)
-        seen.clear()
-        training.run()
-        white = torch.cat(seen)[:, 0, 0, 0].eq(255).sum().item() / 6
-        assert white == pytest.approx(expected, abs=4)
-
-
-def test_metadata_are_hidden_at_the_wanted_rate(trained):
-    training = trained(metadata="film", metadata_dropout=0.5, phases=[tiny.phase("head", 4, 0, 1)])
-    training.train.metadata = torch.ones(48, WIDTH)
-    seen = []
-    training.network.register_forward_pre_hook(lambda module, given: seen.append(given[1]) if module.training else None)
-    training.run()
-    hidden = (torch.cat(seen) == MISSING).all(dim=1)
-    assert 0.3 < hidden.float().mean() < 0.7
-    assert (torch.cat(seen)[~hidden] == 1).all()
-
-
-def test_a_mixture_is_learned_with_both_labels_and_not_in_the_plain_epochs(trained, monkeypatch):
-    """Swapping each image for its partner whole, only the partner's label lets the network learn."""
-    calls = []
-
-    def swap(pixels, options, generator):
-        partner = torch.randperm(len(pixels), generator=generator)
-        calls.append(len(pixels))
-        return pixels[partner], Mixture(partner, torch.zeros(len(pixels)))
-
-    monkeypatch.setattr(loop, "mix", swap)
-    phases = [tiny.phase("all", LEARNS + 1, 1, 3)]
-    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "phases": phases, "seed": SEED}
-    training = trained(plain_epochs=1, patience=100, **options)
-    training.run()
-    assert len(calls) == LEARNS * 3
-    assert max(row["val_balanced_accuracy"] for row in training.history[:LEARNS]) > 0.4  # as above; by chance 1/7
