@@ -23,7 +23,7 @@ from dermaline.data.batches import (
     training_images,
 )
 from dermaline.errors import run
-from dermaline.files import DIGITS, project_root, write_text
+from dermaline.files import DIGITS, from_root, write_text
 from dermaline.models import store
 from dermaline.training import balance
 from dermaline.training.checkpoint import Scratch, fingerprint
@@ -36,7 +36,7 @@ def main() -> None:
     compute = params.load("compute")
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
-    start = project_root() / recipe.weights  # a file, when the recipe names one
+    start = from_root(recipe.weights)  # a file, when the recipe names one
     doubts = [*balance.warnings(recipe), *store.warnings(start, split_digest())]
     for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
         device.print(line, flush=True)
