@@ -16,7 +16,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/installed: requirements.txt tests/requirements.txt
+.venv/installed: requirements.txt stages/requirements.txt tests/requirements.txt
 	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt

@@ -65,7 +65,8 @@ def alone(backbone: str, keep_memory: int) -> float:
     """Seconds of `steps` in a process of its own: what malloc was told once can't be taken back."""
     code = f"""if True:
         import sys; sys.argv[1:] = ["{backbone}"]
-        from dermaline import compute, params
+        from dermaline import compute
+        from dermaline.params import whole
         if not {keep_memory}: compute._keep_memory = lambda: None
         from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, steps
         recipe = whole.read().recipes["lite0"].model_copy(update={{"backbone": "{backbone}", "size": SIZE}})

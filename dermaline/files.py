@@ -89,8 +89,15 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
-def project_root() -> Path:
-    """The main checkout, also inside DVC's temporary experiments."""
+def from_root(path: Path | str) -> Path:
+    """A file or folder that is named from the project's root.
+
+    It is this checkout's, which in DVC's temporary experiments has what Git tracks, or else the main one's.
+    """
+    return Path(path) if Path(path).exists() else _main_checkout() / path
+
+
+def _main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or ".")
 
 
@@ -99,7 +106,7 @@ def scratch(*names: str) -> Path:
 
     DVC deletes a stage's outputs before it runs, so it can't lie there.
     """
-    return project_root().joinpath(".scratch", *names)
+    return _main_checkout().joinpath(".scratch", *names)
 
 
 def require_file(path: Path) -> None:

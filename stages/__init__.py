@@ -4,5 +4,11 @@ The switch is read when NumPy is first imported, which is after this. A feature 
 """
 
 import os
+import sys
+
+from dermaline.versions import warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
+
+for line in warnings():
+    print(line, file=sys.stderr)

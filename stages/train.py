@@ -22,7 +22,7 @@ from dermaline.data.batches import (
     training_images,
 )
 from dermaline.errors import DermalineError, run
-from dermaline.files import DIGITS, project_root, write_text
+from dermaline.files import DIGITS, from_root, write_text
 from dermaline.models import store
 from dermaline.params.base import load
 from dermaline.params.compute import Compute
@@ -38,7 +38,7 @@ def main() -> None:
     compute = load(Compute, "compute")
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
-    start = project_root() / recipe.weights  # a file, when the recipe names one
+    start = from_root(recipe.weights)  # a file, when the recipe names one
     begun = store.start(start, split_digest())
     if begun and not begun["same_split"] and not recipe.start_of_other_split:
         what = f"recipes.{name}: weights: {start.parent} is of another split: it has seen images of val and test"

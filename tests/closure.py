@@ -10,10 +10,10 @@ PACKAGES = ("dermaline", "stages")
 def imported_files(script: Path) -> set[str]:
     """The import closure of a script, itself included, as paths from the root.
 
-    The `__init__.py` of a package counts too, unless there is nothing in it but a docstring.
+    The `__init__.py` of a package, the script's own too, counts unless there is nothing in it but a docstring.
     """
     found: set[Path] = set()
-    waiting = [script]
+    waiting = [script, script.with_name("__init__.py")]
     while waiting:
         path = waiting.pop()
         if path in found:

@@ -1,14 +1,19 @@
 """The house keeps its own rules: what stages read, which module may import which, how long a stage script is."""
 
 import ast
+import importlib
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from closure import ROOT, imported_files
 from ruamel.yaml import YAML
 
+import stages
 from dermaline.params import whole
+from dermaline.versions import installed, pinned, warnings
 
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # From the ground up: a module imports from its own floor or from one before it.
@@ -17,7 +22,7 @@ CODE = ("dermaline/", "stages/")
 
 
 def code_deps(stage: dict) -> set[str]:
-    return {dep for dep in stage["deps"] if dep.startswith(CODE)}
+    return {dep for dep in stage["deps"] if dep.startswith(CODE) and dep.endswith(".py")}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -30,6 +35,39 @@ def test_closure_sees_a_dep_that_is_missing_or_too_many():
     imported = imported_files(ROOT / "stages/split.py")
     assert deps - {"dermaline/data/split.py"} != imported
     assert deps | {"dermaline/data/pack.py"} != imported
+
+
+def packages(script: Path) -> set[str]:
+    """The packages of others that a script imports, directly or not."""
+    found = set()
+    for path in imported_files(script):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.split(".")[0])
+    known = packages_distributions()
+    return {known[name][0] for name in found - sys.stdlib_module_names - {"dermaline", "stages"}}
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "download"])  # new packages: the same images
+def test_dvc_watches_the_versions_of_the_packages_that_a_stage_computes_with(name):
+    assert "stages/requirements.txt" in STAGES[name]["deps"]
+    figures = {"matplotlib", "seaborn"} if "requirements.txt" in STAGES[name]["deps"] else set()
+    no_numbers = {"pydantic", "ruamel.yaml", "tqdm"}
+    assert packages(ROOT / f"stages/{name}.py") - no_numbers - figures <= set(pinned())
+
+
+def test_what_is_installed_is_what_is_pinned_and_another_version_is_said(tmp_path, monkeypatch, capsys):
+    assert warnings() == []
+    (tmp_path / "timm-9.9.dist-info").mkdir()
+    (tmp_path / "timm-9.9.dist-info/METADATA").write_text("Name: timm\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed()["timm"] == "9.9"
+    (line,) = warnings()
+    assert line.startswith("warning: timm 9.9 installed, not as in stages/requirements.txt")
+    importlib.reload(stages)  # what every stage script does first
+    assert capsys.readouterr().err == f"{line}\n"
 
 
 def loaded_keys(script: Path) -> set[str]:

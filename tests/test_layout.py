@@ -5,12 +5,13 @@ import re
 import shutil
 import zipfile
 from collections import namedtuple
+from contextlib import ExitStack
 
 import pytest
 
 from dermaline.errors import DermalineError
 from dermaline.params import whole
-from dermaline.sources import layout, local
+from dermaline.sources import folders, layout, local
 from dermaline.sources.archive import RawZip
 from tests.serving import contents, image_id, images, in_folder, start_download, table, unpack, wait_until, zipped
 
@@ -93,6 +94,16 @@ def test_the_raw_folder_is_sorted_and_complete(tmp_path):
         with zipfile.ZipFile(tmp_path / "raw" / name) as archive:
             assert archive.namelist() == sorted(files)
             assert {inside: archive.read(inside) for inside in files} == files
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_loops_ends(tmp_path):
+    whole = raw(unpack(KAGGLE, tmp_path / "whole"), tmp_path / "raw")
+    looping = unpack(KAGGLE, tmp_path / "looping")
+    (looping / "HAM10000_images_part_1/loop").symlink_to(looping)
+    (looping / "hmnist").symlink_to(looping / "HAM10000_images_part_2")
+    assert [name for name, _ in folders.files(looping, ExitStack()) if "hmnist" in name] == ["hmnist_8_8_L.csv"]
+    assert raw(looping, tmp_path / "again") == whole
 
 
 def test_masks_are_optional(tmp_path):

@@ -12,7 +12,16 @@ import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
-COPIED = ("dermaline", "stages", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".gitattributes")
+COPIED = (
+    "dermaline",
+    "stages",
+    "requirements.txt",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".gitattributes",
+)
 SMALL = (  # what is made small, in the words of params.yaml
     ("    images: 2000\n    size: [192, 256]", "    images: 210\n    size: [48, 64]"),
     ("  size: [192, 256]         # height, width of the packed", "  size: [48, 64]  # height, width of the packed"),

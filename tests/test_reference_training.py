@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from dermaline.compute import fabric
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.models.network import Network
-from dermaline.params import Phase, Recipe
+from dermaline.params.recipe import Phase, Recipe
 from dermaline.training.augment import augment
 from dermaline.training.balance import order
 from dermaline.training.checkpoint import Scratch

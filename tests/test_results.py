@@ -84,7 +84,7 @@ def test_the_stage_graph_of_the_readme_has_every_stage():
 
 
 def test_every_dependency_is_explained_in_the_readme():
-    files = [(ROOT / folder / "requirements.txt").read_text() for folder in ("", "tests")]
+    files = [(ROOT / folder / "requirements.txt").read_text() for folder in ("", "stages", "tests")]
     lines = [line.split("==") for line in "\n".join(files).splitlines() if "==" in line]
     table = (ROOT / "README.md").read_text().split("## Dependencies")[1]
     assert [name for name, *_ in lines if name not in table] == []

@@ -120,13 +120,19 @@ def test_a_score_without_a_value_is_one_clear_line(trained):
         training.run()
 
 
-def test_another_parameter_or_another_file_is_another_checkpoint(tmp_path):
+def test_another_parameter_file_or_package_is_another_checkpoint(tmp_path, monkeypatch):
     (tmp_path / "data").write_text("a")
     files = [tmp_path / "data"]
     first = fingerprint({"lr": 1}, files)
     assert fingerprint({"lr": 1}, files) == first
     assert fingerprint({"lr": 2}, files) != first
     (tmp_path / "data").write_text("b")
+    assert fingerprint({"lr": 1}, files) != first
+    (tmp_path / "data").write_text("a")
+    assert fingerprint({"lr": 1}, files) == first
+    (tmp_path / "torch-9.9.dist-info").mkdir()
+    (tmp_path / "torch-9.9.dist-info/METADATA").write_text("Name: torch\nVersion: 9.9\n")
+    monkeypatch.syspath_prepend(tmp_path)
     assert fingerprint({"lr": 1}, files) != first
 
 

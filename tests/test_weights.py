@@ -78,6 +78,14 @@ def test_a_file_is_loaded_without_its_classifier(tmp_path, monkeypatch):
     body = Network(tiny.recipe(backbone="convnext_atto", weights="own.safetensors"), pretrained=True).body.state_dict()
     assert weights.keys() - body.keys() == {"head.fc.weight", "head.fc.bias"}
     assert all(torch.equal(value, weights[name]) for name, value in body.items())
+    (tmp_path / "experiment").mkdir()  # a temporary checkout of DVC's, with its own file where Git has one
+    monkeypatch.chdir(tmp_path / "experiment")
+    recipe = tiny.recipe(backbone="convnext_atto", weights="own.safetensors")
+    for file in ({}, {name: value + 1 for name, value in weights.items()}):
+        if file:
+            save_file(file, "own.safetensors")
+        found = Network(recipe, pretrained=True).body.state_dict()
+        assert all(torch.equal(value, (file or weights)[name]) for name, value in found.items())
 
 
 def test_a_model_of_ours_can_be_gone_on_from(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Photographs wherever they lie: finding them in folders and zips, and decoding them on all cores, block by block."""
 
 import hashlib
-import os
 import sys
 import zipfile
 from collections import Counter, deque
@@ -17,6 +16,7 @@ from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is
 from dermaline.errors import DermalineError
 from dermaline.params.base import Size
 from dermaline.pool import MOST, processes
+from dermaline.sources.folders import below, hidden
 
 # Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.
 _CLOSED = (
@@ -141,12 +141,12 @@ def _within(path: Path) -> list[Photograph]:
     if not path.exists():
         raise DermalineError(f"{path}: no such file or folder; name images, folders or zips of images")
     if path.is_dir():
-        inside = {one.relative_to(path): Photograph(one) for one in _files(path)}
+        inside = {one.relative_to(path): Photograph(one) for one in below(path)}
     elif path.suffix.lower() == ".zip":
         inside = {PurePosixPath(name): Photograph(path, name) for name in _entries(path)}
     else:
         return [Photograph(path)]
-    seen = {place: one for place, one in inside.items() if not any(map(_hidden, place.parts))}
+    seen = {place: one for place, one in inside.items() if not any(map(hidden, place.parts))}
     kinds = Counter(place.suffix.lower() or "no suffix" for place in seen if not _is_image(place))
     if kinds.pop(".zip", 0):
         print(f"note: zips in {path} are not opened; name them to have their images too", file=sys.stderr)
@@ -156,33 +156,11 @@ def _within(path: Path) -> list[Photograph]:
     return [one for place, one in seen.items() if _is_image(place)]
 
 
-def _files(folder: Path) -> list[Path]:
-    """All files under a folder, sorted; a link to a folder is followed unless that was seen, so that loops end."""
-    seen, files = set(), []
-
-    def stop(problem: OSError) -> None:
-        raise DermalineError(f"{problem.filename}: can't be read ({problem.strerror}); mend it or name others")
-
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=stop):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        files += [Path(place, name) for name in names]
-    return sorted(files)
-
-
 def _entries(path: Path) -> list[str]:
     try:
         return sorted(name for name in _opened(path).namelist() if not name.endswith("/"))
     except (OSError, zipfile.BadZipFile) as problem:
         raise DermalineError(f"{path}: not a whole zip ({problem}); mend it or name others") from None
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _is_image(place: PurePath) -> bool:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dermaline.errors import DermalineError
-from dermaline.files import project_root
+from dermaline.files import from_root
 from dermaline.models import resnet_v1
 
 Weights = dict[str, torch.Tensor]
@@ -71,7 +71,7 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str, options: dict[
     elif weights == "imagenet":
         found = _from_hub(backbone, options)
     else:
-        found = _from_file(project_root() / weights, body)
+        found = _from_file(from_root(weights), body)
     try:
         missing, unexpected = body.load_state_dict(found, strict=False)
     except RuntimeError as problem:

@@ -43,17 +43,44 @@ def files(source: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
         Each file with its path below `source`, a zip's name being one part of it.
 
     Raises:
-        DermalineError: a zip is damaged, packed as Python can't read, or has an entry that points outside.
+        DermalineError: a folder can't be read; a zip is damaged, packed as Python can't read, or has an entry that
+            points outside.
     """
     if not source.is_dir():
         yield from _from_path(source, source.name, zips)
         return
-    for root, folders, names in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.exists():  # not a dangling link
-                yield from _from_path(path, path.relative_to(source).as_posix(), zips)
+    for path in below(source):
+        if path.exists():  # not a dangling link
+            yield from _from_path(path, path.relative_to(source).as_posix(), zips)
+
+
+def below(folder: Path) -> list[Path]:
+    """All files in a folder and in those in it that are not `hidden`, sorted; a link to a folder is followed.
+
+    Unless it leads to one that was seen, so that loops end.
+
+    Raises:
+        DermalineError: a folder can't be read.
+    """
+    seen, found = set(), []
+
+    def stop(problem: OSError) -> None:
+        raise DermalineError(f"{problem.filename}: can't be read ({problem.strerror}); mend it or name others")
+
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=stop):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not hidden(name))
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not for a person to see; `__MACOSX` is of a Mac's zips."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _from_path(path: Path, name: str, zips: ExitStack) -> Iterator[tuple[str, File]]:

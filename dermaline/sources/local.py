@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dermaline.errors import DermalineError
-from dermaline.files import project_root
+from dermaline.files import from_root
 from dermaline.params.data import Data
 from dermaline.sources import layout
 
@@ -17,7 +17,7 @@ def fetch(data: Data, folder: Path) -> None:
     if not data.path:
         raise DermalineError("params.yaml: data.path is empty; name the folder that holds HAM10000")
     try:
-        source = project_root() / Path(data.path).expanduser()
+        source = from_root(Path(data.path).expanduser())
     except RuntimeError:  # ~someone
         raise DermalineError(f"params.yaml: data.path: no home folder for {data.path}; write it out") from None
     if not source.exists():

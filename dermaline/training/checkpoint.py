@@ -1,7 +1,8 @@
 """Where a training that was stopped finds its way back.
 
 The checkpoint lies in a scratch folder that neither Git nor DVC knows: DVC deletes a stage's outputs before it
-runs. The folder's name is a fingerprint of parameters, code and data, so nothing else's checkpoint is ever taken.
+runs. The folder's name is a fingerprint of parameters, code, packages and data, so nothing else's checkpoint is ever
+taken.
 """
 
 import hashlib
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 
 from dermaline.files import scratch
+from dermaline.versions import installed
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
-    """A hash of the settings, the content of `files`, and the code of this project that is loaded now."""
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    """A hash of the settings, the content of `files`, the code of this project that is loaded now, and the packages."""
+    digest = hashlib.blake2b(json.dumps([settings, installed()], sort_keys=True).encode(), digest_size=16)
     ours = ("dermaline", "stages", "__main__")  # the last is the script that runs
     loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
     code = [Path(module.__file__) for _, module in sorted(loaded.items()) if getattr(module, "__file__", None)]
