@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from dermaline.classes import CLASSES, MELANOMA
-from dermaline.evaluation import metrics, tables
+from dermaline.evaluation import scores, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.ranking import Bools, Floats, Ints
 
@@ -75,7 +75,7 @@ def intervals(table: pd.DataFrame) -> dict[str, Ends]:
     recall, specificity, precision = shares(actual, called), shares(~actual, ~called), shares(called, actual)
     return {
         "accuracy": wilson((actual & called).any(axis=0), group),
-        "balanced_accuracy": of_mean(metrics.recall(truth, decisions), recall),
+        "balanced_accuracy": of_mean(scores.recall(truth, decisions), recall),
         "melanoma_sensitivity": (recall[0][MELANOMA], recall[1][MELANOMA]),
         "melanoma_specificity": (specificity[0][MELANOMA], specificity[1][MELANOMA]),
         "recall": recall,

@@ -1,6 +1,6 @@
 """Probabilities that mean what they say: a temperature, a power of the prior, a weight for each model of a mixture.
 
-All minimise the negative log-likelihood of labelled images (nats, as `evaluation.metrics.nll` counts it), which must
+All minimise the negative log-likelihood of labelled images (nats, as `evaluation.scores.nll` counts it), which must
 not be the ones that are scored afterwards. Probabilities are float [N, C], rows sum to 1; truth is integer [N], N >= 0.
 
 The likelihood alone goes wild on few rows, or on rows that are all right: those are likeliest at a temperature of 0, as
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from dermaline.evaluation.metrics import LEAST_PROBABILITY
 from dermaline.evaluation.ranking import Floats, Ints
+from dermaline.evaluation.scores import LEAST_PROBABILITY
 
 LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
 # Standard deviations of the priors: a temperature is within a factor of 2 two times in three, a power within 1.

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dermaline.data.metadata import MISSING
 from dermaline.errors import DermalineError
-from dermaline.evaluation import metrics
+from dermaline.evaluation import scores
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network, input_size
 from dermaline.params.recipe import Phase, Recipe
@@ -28,11 +28,11 @@ from dermaline.training.optimizer import make_optimizer
 from dermaline.training.schedule import factor, set_rates
 
 VALIDATED = {
-    "loss": metrics.nll,
-    "accuracy": metrics.accuracy,
-    "balanced_accuracy": metrics.balanced_accuracy,
-    "macro_f1": metrics.macro_f1,
-    "macro_auc": metrics.macro_auc,
+    "loss": scores.nll,
+    "accuracy": scores.accuracy,
+    "balanced_accuracy": scores.balanced_accuracy,
+    "macro_f1": scores.macro_f1,
+    "macro_auc": scores.macro_auc,
 }
 
 
