@@ -56,9 +56,7 @@ def results_table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in [row for row in rows if row["kind"] != TABLE]:
         cells = [row["name"], row["data"], f"{row['n_test']:,}"]
-        for key in COLUMNS.values():
-            low, high = row["intervals"][key]["low"], row["intervals"][key]["high"]
-            cells.append(f"{row[key]:.3f} ({low:.3f} to {high:.3f})")
+        cells += [_with_ends(row, key) for key in COLUMNS.values()]
         lines.append([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"])
     return _markdown(["model", "data", "test images", *COLUMNS, "made on"], lines)
 
@@ -74,17 +72,14 @@ def classes_table(folder: Path) -> str:
     lines = []
     for name, scores in model["image_level"]["per_class"].items():
         cells = [f"{DIAGNOSES[name]} (`{name}`)", f"{scores['support']:,}"]
-        for key in ("recall", "precision", "auc"):
-            ends = scores["intervals"][key]
-            cells.append(f"{scores[key]:.3f} ({ends['low']:.3f} to {ends['high']:.3f})")
+        cells += [_with_ends(scores, key) for key in ("recall", "precision", "auc")]
         wrong = shares.loc[name].drop(name, errors="ignore")
         lines.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}"])
     heads = ["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"]
     whole, at = model["image_level"], []
     for specificity in (90, 95):
         key = f"melanoma_sensitivity_at_specificity_{specificity}"
-        ends = whole["intervals"][key]
-        at.append(f"{whole[key]:.3f} ({ends['low']:.3f} to {ends['high']:.3f}) at {specificity} % specificity")
+        at.append(f"{_with_ends(whole, key)} at {specificity} % specificity")
     said = f"Melanoma: sensitivity {', '.join(at)}. Expected calibration error of all diagnoses: {whole['ece']:.3f}."
     return f"{_markdown(heads, lines)}\n\n{said}"
 
@@ -113,6 +108,12 @@ def campaign_table(name: str) -> str:
     if not any(row.claim for row in given.rows):
         heads, lines = [heads[0], *heads[2:]], [[line[0], *line[2:]] for line in lines]
     return _markdown(heads, lines)
+
+
+def _with_ends(scores: dict[str, Any], key: str) -> str:
+    """A score with its interval, where it has one: not every score of few lesions has."""
+    ends = scores["intervals"].get(key)
+    return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
 
 
 def _scores(row: pd.Series) -> list[str]:

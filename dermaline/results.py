@@ -157,9 +157,9 @@ def _copy(folder: Path, tables: list[str]) -> None:
 
 
 def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
-    """The number of test images, the headline, and its 95 % intervals."""
+    """The number of test images, the headline, and those of its 95 % intervals that there are."""
     found = {"n_test": scores["cases"]} | {key: scores[key] for key in HEADLINE}
-    return found | {"intervals": {key: scores["intervals"][key] for key in HEADLINE}}
+    return found | {"intervals": {key: ends for key, ends in scores["intervals"].items() if key in HEADLINE}}
 
 
 def summary(path: Path = SUMMARY) -> list[dict[str, Any]]:

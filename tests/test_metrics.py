@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
 from dermaline.classes import MELANOMA
-from dermaline.evaluation import bootstrap, metrics, ranking, scores
+from dermaline.evaluation import bootstrap, metrics, ranking
+from dermaline.evaluation.scores import LEAST_PROBABILITY
 
 SIZE = 7
 BOUNDED = [name for name in metrics.HEADLINE if name not in ("nll", "brier", "kappa")]
@@ -101,7 +102,7 @@ def test_headline_as_scikit_learn(truth, probabilities, weights):
     def macro(score):
         return np.mean(list(per_class(truth, probabilities, weights, score).values()))
 
-    floored = np.maximum(probabilities, scores.LEAST_PROBABILITY)
+    floored = np.maximum(probabilities, LEAST_PROBABILITY)
     labels = {"labels": range(SIZE), "sample_weight": weights}
     expected = {
         "accuracy": reference.accuracy_score(truth, predicted, sample_weight=weights),
@@ -182,7 +183,7 @@ def test_values_stay_in_their_range_or_are_nan(truth, data):
         value = metrics.HEADLINE[name](truth, probabilities, None)
         assert np.isnan(value) or -1e-12 <= value <= 1 + 1e-12
     assert 0 <= metrics.brier(truth, probabilities) <= 2
-    assert 0 <= metrics.nll(truth, probabilities) <= -np.log(scores.LEAST_PROBABILITY)
+    assert 0 <= metrics.nll(truth, probabilities) <= -np.log(LEAST_PROBABILITY)
 
 
 @given(arrays(np.int64, st.integers(7, 40), elements=st.integers(0, SIZE - 1)).map(lambda some: np.r_[0, 4, some]))

@@ -45,7 +45,9 @@ def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
     assert row["split"].endswith(", ".join(results.sides(split)))
     for key in results.HEADLINE:
         assert row[key] == test[key]
-        assert row["intervals"][key]["low"] <= row[key] <= row["intervals"][key]["high"]
+    assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(results.HEADLINE)
+    for key, ends in row["intervals"].items():
+        assert ends["low"] <= row[key] <= ends["high"]
 
 
 def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():
