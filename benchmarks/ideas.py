@@ -77,7 +77,7 @@ class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
     def __init__(self, name: str, rows: pd.DataFrame) -> None:
-        self.member, self.rows = load_member(Path("models", name), "auto", "flips", portable=False), rows
+        self.member, self.rows = load_member(Path("models", name), "auto", "flips"), rows
 
     def found(self, tta: str = "flips", scale: float = 1, colours: View = whole) -> np.ndarray:
         """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
