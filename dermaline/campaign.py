@@ -26,7 +26,7 @@ from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
-from dermaline.files import scratch, write_json
+from dermaline.files import digest, scratch, write_json
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
@@ -82,9 +82,9 @@ class Model:
         decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
         weights = Path(decides["recipe"]["weights"])
         if weights.is_file():
-            decides["weights"] = hashlib.blake2b(weights.read_bytes(), digest_size=8).hexdigest()
-        digest = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8)
-        return scratch("campaign", f"{self.recipe}-{digest.hexdigest()}")
+            decides["weights"] = digest(weights)
+        name = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return scratch("campaign", f"{self.recipe}-{name}")
 
     @property
     def predictions(self) -> Path:

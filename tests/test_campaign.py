@@ -17,6 +17,7 @@ from dermaline import campaign, results
 from dermaline.campaign import Run
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
+from dermaline.files import digest
 from dermaline.models import store
 from dermaline.params.whole import Params
 from stages import train
@@ -158,8 +159,9 @@ def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
 def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     first, second = trainings(project)
     weights, split = first / "models/lite0/model.safetensors", store.facts(first / "models/lite0")["split"]
-    assert store.start(weights, split) == {"model": "lite0", "split": split, "same_split": True}
-    assert store.start(weights, "another") == {"model": "lite0", "split": split, "same_split": False}
+    known = {"model": "lite0", "digest": digest(weights), "split": split}
+    assert store.start(weights, split) == known | {"same_split": True}
+    assert store.start(weights, "another") == known | {"same_split": False}
     assert store.start(project / "bundled", split) is None
     monkeypatch.chdir(second)  # its fold is tested on images that the first was trained on
     settings = json.loads(Path("params.yaml").read_text())

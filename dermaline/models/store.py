@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
-from dermaline.files import replacing, rounded, write_json
+from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.models.network import Network
 from dermaline.params.recipe import Recipe
 
@@ -43,14 +43,14 @@ def start(weights: Path, split: str) -> dict | None:
     """What a training on `split` (a digest) starts from, when `weights` is a model of ours; None for other weights.
 
     Returns:
-        Its folder as `model`, its `split`, and `same_split`: whether it, and all that it started from, was trained on
-        this very split, so that it has seen no image of val and test.
+        Its folder as `model`, the `digest` of the weights, its `split`, and `same_split`: whether it, and all that it
+        started from, was trained on this very split, so that it has seen no image of val and test.
     """
     if not (weights.parent / "recipe.json").exists():
         return None
     known = facts(weights.parent)
     same = known.get("split") == split and clean(known)
-    return {"model": weights.parent.name, "split": known.get("split"), "same_split": same}
+    return {"model": weights.parent.name, "digest": digest(weights), "split": known.get("split"), "same_split": same}
 
 
 def clean(facts: dict) -> bool:
