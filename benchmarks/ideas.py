@@ -61,7 +61,7 @@ def main() -> None:
     if others:
         every = [plain, *(other.found() for other in others)]
         table |= {name: judged([found]) for name, found in zip(chosen.models[1:], every[1:], strict=True)}
-        table |= {"ensemble": judged(every), "ensemble, weights fitted": judged(every, ensemble="fitted")}
+        table["ensemble"] = judged(every)
         table |= {"ensemble, with the prior": judged(every, calibration="prior")}
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
         large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]

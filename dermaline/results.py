@@ -122,7 +122,7 @@ def require_one_run(folder: Path) -> None:
         DermalineError: they name other models, or count other images.
     """
     details, split, decision = (json.loads((folder / f"{name}.json").read_text()) for name in METRICS[1:])
-    scored, decided = [model for model in details if model != "ensemble"], list(decision["weights"])
+    scored, decided = [model for model in details if model != "ensemble"], list(decision["temperatures"])
     if scored != decided:
         said = f"is of {', '.join(decided)}, and details.json of {', '.join(scored)}"
         raise DermalineError(f"{folder}/decision.json: {said}; both must be of one run")

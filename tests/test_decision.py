@@ -83,31 +83,6 @@ def test_the_power_gives_back_what_balancing_took_from_the_prior(taken):
     assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
 
 
-def test_weights_are_the_best_of_all_mixtures():
-    logits, truth = drawn(400)
-    random = np.random.default_rng(1)
-    members = [softmax(logits + random.normal(0, noise, logits.shape), axis=1) for noise in (0.8, 1.2, 3)]
-    found = calibration.fit_weights(truth, members)
-    assert found.sum() == pytest.approx(1)
-    assert (found >= 0).all()
-
-    def loss(weights):
-        prior = -np.log(weights + 1e-300).sum() / len(truth)
-        return log_loss(truth, calibration.mixture(members, weights), labels=range(7)) + prior
-
-    steps = np.linspace(0, 1, 31)
-    grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-12]
-    losses = [loss(np.maximum(weights, 0)) for weights in grid]
-    assert loss(found) <= min(losses) + 1e-9
-    assert found == pytest.approx(grid[int(np.argmin(losses))], abs=0.04)
-
-
-def test_a_useless_recipe_gets_no_weight():
-    logits, truth = drawn(500)
-    members = [np.full((500, 7), 1 / 7), softmax(logits, axis=1)]
-    assert calibration.fit_weights(truth, members) == pytest.approx([0, 1], abs=0.05)
-
-
 def right(count, confidence=0.9):
     """Rows of six classes that are all right, and all as sure."""
     truth = np.arange(count) % 6
@@ -147,15 +122,7 @@ def test_without_rows_nothing_is_changed():
     truth, raw = right(0)
     assert calibration.fit_temperature(truth, raw) == pytest.approx(1, abs=1e-5)
     assert calibration.fit_temperature_and_power(truth, raw, PRIOR) == pytest.approx((1, 0), abs=1e-5)
-    assert calibration.fit_weights(truth, [raw, raw, raw]) == pytest.approx(1 / 3)
     assert decision.fit_tau(truth, raw, PRIOR) == 0
-
-
-def test_a_few_rows_do_not_silence_a_member():
-    truth = np.arange(4)
-    better, worse = (right(4, confidence)[1] for confidence in (0.9, 0.8))
-    found = calibration.fit_weights(truth, [better, worse])
-    assert 0.5 < found[0] < 0.7
 
 
 def test_the_only_image_of_a_class_does_not_outweigh_ten_of_another():
@@ -211,7 +178,7 @@ def test_doubts_reach_the_screen_once_a_model_and_half_a_val_without_rows_is_bor
     table = fakes.predictions(fakes.index(60))
     lesion = table["lesion_id"][(table["split"] == "val") & (table["dx"] == "mel")].iloc[0]
     table = table[(table["split"] == "test") | (table["lesion_id"] == lesion)]
-    asked = options(calibration="prior", ensemble="fitted", decision="balanced")
+    asked = options(calibration="prior", decision="balanced")
     found = cross_fitted({"a": table, "b": table}, TRAINED, asked)
     assert set(found["lesion_id"]) == {lesion}
     assert capsys.readouterr().err == ""
@@ -287,7 +254,6 @@ def test_each_fit_helps_what_it_is_fitted_for():
 
     plain, calibrated = outcome(), outcome(calibration="temperature")
     assert calibrated[0] < plain[0]
-    assert outcome(calibration="temperature", ensemble="fitted")[0] < calibrated[0] + 1e-9
     assert outcome(calibration="temperature", decision="balanced")[1] > calibrated[1]
     assert outcome(calibration="prior")[0] < calibrated[0]
 
@@ -355,7 +321,7 @@ def test_without_melanomas_or_training_images_of_a_class_there_is_still_a_decisi
 
 def test_what_is_saved_decides_to_the_last_bit_as_what_was_fitted(tmp_path):
     truth, raw = members()
-    asked = options(calibration="prior", ensemble="fitted", decision="balanced")
+    asked = options(calibration="prior", decision="balanced")
     fitted = decision.fit({"b": "1", "a": "0"}, truth, raw, TRAINED, asked)
     fitted.save(tmp_path / "decision.json")
     loaded = decision.load(tmp_path / "decision.json")

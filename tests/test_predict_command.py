@@ -35,7 +35,6 @@ NAMES = ("first", "second")
 DECISION = Decision(
     models={"second": "", "first": ""},  # the digests are known when the models are
     temperatures={"second": 1.5, "first": 0.8},  # not in the order of the alphabet
-    weights={"second": 0.7, "first": 0.3},
     temperature=0.9,
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
     power=0.4,

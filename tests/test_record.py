@@ -74,7 +74,7 @@ def test_a_model_that_has_seen_its_test_images_is_not_recorded(run):
     [
         ("split.json", {"test": {"images": 306}}, r"split.json: has 306 images of test, and 297 were scored"),
         ("split.json", {"val": {"images": 305}}, r"split.json: has 305 images of val, and 294 were scored"),
-        ("decision.json", {"weights": {"lite0_ham": 1}}, r"is of lite0_ham, and details.json of lite0"),
+        ("decision.json", {"temperatures": {"lite0_ham": 1}}, r"is of lite0_ham, and details.json of lite0"),
     ],
 )
 def test_files_that_contradict_each_other_are_not_of_one_run(tmp_path, file, changes, message):

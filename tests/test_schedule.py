@@ -5,12 +5,12 @@ import math
 import pytest
 import tiny
 import torch
-from torch.optim import SGD, AdamW, lr_scheduler
+from torch.optim import SGD, lr_scheduler
 
 from dermaline.models.network import Network
 from dermaline.params.recipe import Phase
 from dermaline.training.optimizer import make_optimizer
-from dermaline.training.schedule import drops, factor, set_rates
+from dermaline.training.schedule import drops, factor
 
 
 def rates(steps: int, scores: list[float] | None = None, **changes) -> list[float]:
@@ -40,20 +40,6 @@ def test_warm_restarts():
     assert found[1:] == pytest.approx(reference(lr_scheduler.CosineAnnealingWarmRestarts, 70, **options), abs=1e-9)
 
 
-def test_one_cycle_moves_the_momentum_against_the_rate():
-    parameter = torch.zeros(1, requires_grad=True)
-    optimizer = AdamW([{"params": [parameter], "peak": 1.0}])
-    recipe = tiny.recipe(schedule="onecycle", warmup=0.3)
-    momenta = []
-    for step in range(100):
-        set_rates(optimizer, recipe, factor(recipe, step, 100))
-        momenta.append(optimizer.param_groups[0]["betas"][0])
-    assert momenta.index(min(momenta)) == 29
-    assert min(momenta) == pytest.approx(0.85)
-    assert momenta[-1] == pytest.approx(0.95, abs=1e-3)
-    assert optimizer.param_groups[0]["betas"][1] == 0.999
-
-
 @pytest.mark.parametrize("patience", [1, 2, 4])
 def test_plateau_falls_when_pytorchs_does(patience):
     scores = torch.randn(60, generator=torch.Generator().manual_seed(3)).add(torch.linspace(0, 2, 60)).tolist()
@@ -71,7 +57,7 @@ def test_plateau_falls_when_pytorchs_does(patience):
 
 def test_a_constant_rate_and_phases_of_one_step():
     assert rates(5, warmup=0, schedule="constant") == [1.0] * 5
-    for schedule in ("cosine", "restarts", "onecycle", "plateau", "constant"):
+    for schedule in ("cosine", "restarts", "plateau", "constant"):
         assert all(math.isfinite(rate) for warmup in (0, 1) for rate in rates(1, schedule=schedule, warmup=warmup))
 
 
@@ -80,7 +66,8 @@ def test_every_optimizer_takes_a_step_at_the_rates_of_its_groups(name):
     recipe = tiny.recipe(optimizer=name, weight_decay=0.1, lr=1e-2)
     network = Network(recipe, pretrained=False)
     optimizer = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=0.5, head=2))
-    set_rates(optimizer, recipe, 1)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"]
     before = [parameter.detach().clone() for parameter in network.parameters()]
     network.start_training(first_layer=0)
     network(torch.rand(4, 3, 32, 48)).square().mean().backward()

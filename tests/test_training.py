@@ -164,7 +164,8 @@ def test_gradients_of_several_batches_add_up_to_those_of_one(trained):
 
 def test_everything_switched_on_at_once_learns_and_resumes_to_the_same_bits(trained, monkeypatch):
     options = {"mixup": 0.4, "cutmix": 1, "erasing": 0.5, "metadata": "film"}
-    options |= {"metadata_dropout": 0.5, "schedule": "onecycle", "accumulate": 2, "plain_epochs": 1, "batch_size": 8}
+    options |= {"metadata_dropout": 0.5, "schedule": "restarts", "cycles": 2, "accumulate": 2}
+    options |= {"plain_epochs": 1, "batch_size": 8}
     options |= {"loss": "focal", "sampler_power": 1, "head": "mlp", "attention": "cbam"}
     whole = trained("whole", **options)
     weights = whole.run()

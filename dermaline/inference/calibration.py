@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature, a power of the prior, a weight for each model of a mixture.
+"""Probabilities that mean what they say: a temperature, and a power of the prior.
 
 All minimise the negative log-likelihood of labelled images (nats, as `evaluation.scores.nll` counts it), which must
 not be the ones that are scored afterwards. Probabilities are float [N, C], rows sum to 1; truth is integer [N], N >= 0.
@@ -9,8 +9,6 @@ around "change nothing" (Gelman et al. 2008; Platt 1999 smooths his targets to t
 as three rows, less than a hundredth of a validation split of HAM10000, and alone decides when there is no row.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
@@ -20,8 +18,6 @@ from dermaline.evaluation.scores import LEAST_PROBABILITY
 LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
 # Standard deviations of the priors: a temperature is within a factor of 2 two times in three, a power within 1.
 TEMPERATURE_SPREAD, POWER_SPREAD = np.log(2), 1.0
-WEIGHT_ROWS = 1.0  # that speak for each member of a mixture before any is seen
-_ROUNDS, _CLOSE = 10_000, 1e-9
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:
@@ -71,13 +67,9 @@ def fit_temperature_and_power(truth: Ints, probabilities: Floats, prior: Floats)
 
 def _loss(truth: Ints, probabilities: Floats, logarithm: float, power: float = 0.0) -> float:
     """What is least at the mode, a row: of a temperature's logarithm and a power that made these probabilities."""
-    surprise = -np.log(_likelihood(truth, probabilities)).sum()
+    surprise = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY)).sum()
     prior = ((logarithm / TEMPERATURE_SPREAD) ** 2 + (power / POWER_SPREAD) ** 2) / 2
     return float(surprise + prior) / max(len(truth), 1)
-
-
-def _likelihood(truth: Ints, probabilities: Floats) -> Floats:
-    return np.maximum(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY)
 
 
 def temperature_information(calibrated: Floats) -> float:
@@ -91,26 +83,3 @@ def temperature_information(calibrated: Floats) -> float:
     logarithms = np.log(np.maximum(calibrated, LEAST_PROBABILITY))
     mean = (calibrated * logarithms).sum(axis=1, keepdims=True)
     return float((calibrated * (logarithms - mean) ** 2).sum())
-
-
-def mixture(members: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """The weighted mean of the members' probabilities, [N, C]; only the ratios of the weights matter."""
-    return np.average(np.stack(members), axis=0, weights=weights)
-
-
-def fit_weights(truth: Ints, members: Sequence[Floats]) -> Floats:
-    """Weights [M], positive and of sum 1, of the likeliest mixture; `WEIGHT_ROWS` speak for each member beforehand.
-
-    By expectation maximisation (Dempster et al. 1977), which only ever improves on equal weights; there is one maximum,
-    for the likelihood and the prior (Dirichlet's) are concave in the weights.
-    """
-    likelihood = np.stack([_likelihood(truth, member) for member in members], axis=1)
-    weights = np.full(len(members), 1 / len(members))
-    for _ in range(_ROUNDS):
-        shares = likelihood * weights
-        rows = (shares / shares.sum(axis=1, keepdims=True)).sum(axis=0) + WEIGHT_ROWS
-        updated = rows / rows.sum()
-        if np.abs(updated - weights).max() < _CLOSE:
-            break
-        weights = updated
-    return weights

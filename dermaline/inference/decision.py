@@ -10,14 +10,7 @@ from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
 from dermaline.evaluation.ranking import Bools, Floats, Ints
 from dermaline.files import DIGITS, digest, write_text
-from dermaline.inference.calibration import (
-    fit_temperature,
-    fit_temperature_and_power,
-    fit_weights,
-    mixture,
-    rebalanced,
-    tempered,
-)
+from dermaline.inference.calibration import fit_temperature, fit_temperature_and_power, rebalanced, tempered
 from dermaline.params.base import NotNegative, Positive, Section, Share
 from dermaline.params.evaluate import Evaluate
 
@@ -30,15 +23,14 @@ CLASS_ROWS = 3  # that no tau can change, added to each class
 class Decision(Section):
     """All that lies between the probabilities of some recipes and a diagnosis.
 
-    The recipes' probabilities are tempered, mixed by `weights`, and the mixture is tempered again: a mean of calibrated
-    models is not sure enough (Rahaman & Thiery 2021). Times `prior^power` they are the probabilities p, and the
-    diagnosis is the largest of `p / prior^tau`.
+    The recipes' probabilities are tempered, and their mean is tempered again: a mean of calibrated models is not sure
+    enough (Rahaman & Thiery 2021). Times `prior^power` it is the probabilities p, and the diagnosis is the largest of
+    `p / prior^tau`.
     """
 
     models: dict[str, str]  # of each recipe, in the order in which `apply` takes them, the digest of its weights file
     temperatures: dict[str, Positive]
-    weights: dict[str, NotNegative]
-    temperature: Positive  # of the mixture, and the only one of a single recipe
+    temperature: Positive  # of the mean, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
     power: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
     tau: NotNegative  # 0: the most probable class
@@ -56,8 +48,7 @@ class Decision(Section):
         Args:
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
         """
-        parts = [tempered(*pair) for pair in zip(members, self.temperatures.values(), strict=True)]
-        mixed = tempered(mixture(parts, list(self.weights.values())), self.temperature)
+        mixed = tempered(_mean(members, list(self.temperatures.values())), self.temperature)
         probabilities = rebalanced(mixed, np.array(list(self.prior.values())), self.power)
         return probabilities, self.diagnose(probabilities)
 
@@ -103,8 +94,7 @@ def load(path: Path) -> Decision:
     except (ValidationError, UnicodeDecodeError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
-    keyed = (list(decision.temperatures), list(decision.weights))
-    if tuple(decision.prior) != CLASSES or keyed != (decision.recipes, decision.recipes):
+    if tuple(decision.prior) != CLASSES or list(decision.temperatures) != decision.recipes:
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
 
@@ -123,10 +113,11 @@ def fit(
         truth: [N] class numbers of the validation images.
         members: raw probabilities [N, 7] of each recipe on them.
         train_images: how many images of each class were trained on; a class with none counts as one image.
-        options: which of it to fit: `calibration`, `ensemble`, `decision`, `melanoma_sensitivity`.
+        options: which of it to fit: `calibration`, `decision`, `melanoma_sensitivity`.
     """
-    temperatures, weights = _fit_mixture(truth, members, options)
-    mixed = mixture([tempered(*pair) for pair in zip(members, temperatures, strict=True)], weights)
+    each = len(members) > 1 and options.calibration != "none"  # a single one is calibrated as the mean of itself
+    temperatures = [_kept(fit_temperature(truth, member)) if each else 1.0 for member in members]
+    mixed = _mean(members, temperatures)
     counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
     prior = counts / counts.sum()
     temperature, power = _fit_calibration(truth, mixed, prior, options)
@@ -134,7 +125,6 @@ def fit(
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
-        weights=dict(zip(models, weights, strict=True)),
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
         power=power,
@@ -145,20 +135,13 @@ def fit(
     )
 
 
-def _fit_mixture(truth: Ints, members: Sequence[Floats], options: Evaluate) -> tuple[list[float], list[float]]:
-    """The temperature and the weight of each member; a single one needs neither."""
-    count = len(members)
-    if count == 1:
-        return [1.0], [1.0]
-    calibrated = options.calibration != "none"
-    temperatures = [_kept(fit_temperature(truth, member)) if calibrated else 1.0 for member in members]
-    parts = [tempered(*pair) for pair in zip(members, temperatures, strict=True)]
-    weights = fit_weights(truth, parts) if options.ensemble == "fitted" else np.full(count, 1 / count)
-    return temperatures, [_kept(weight) for weight in weights]
+def _mean(members: Sequence[Floats], temperatures: Sequence[float]) -> Floats:
+    """The mean of the members' tempered probabilities, [N, 7]."""
+    return np.mean([tempered(*pair) for pair in zip(members, temperatures, strict=True)], axis=0)
 
 
 def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, float]:
-    """The temperature of the mixture, and the power of the prior."""
+    """The temperature of the mean, and the power of the prior."""
     if options.calibration == "none":
         return 1.0, 0.0
     if options.calibration == "temperature":

@@ -53,7 +53,6 @@ def plain(names: Sequence[str]) -> Decision:
     return Decision(
         models=dict.fromkeys(names, ""),
         temperatures=dict.fromkeys(names, 1.0),
-        weights=dict.fromkeys(names, 1.0),
         temperature=1.0,
         prior=dict.fromkeys(CLASSES, 1 / len(CLASSES)),
         power=0.0,

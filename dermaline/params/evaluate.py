@@ -7,7 +7,6 @@ from dermaline.params.base import Section, Seed, Share, within
 
 class Evaluate(Section):
     calibration: Literal["none", "temperature", "prior"]
-    ensemble: Literal["mean", "fitted"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Share
     reference: str | None  # of plots/models.csv; None: the first of `ensemble`

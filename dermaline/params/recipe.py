@@ -42,7 +42,7 @@ class Optimizer(Section):
     optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
     weight_decay: NotNegative
-    schedule: Literal["cosine", "restarts", "onecycle", "plateau", "constant"]
+    schedule: Literal["cosine", "restarts", "plateau", "constant"]
     warmup: Share
     cycles: Annotated[int, within(1, 1000)]
     plateau_patience: Count

@@ -25,7 +25,7 @@ from dermaline.training.depthwise import quick_depthwise
 from dermaline.training.loss import Losses, make_loss
 from dermaline.training.mixing import mix
 from dermaline.training.optimizer import make_optimizer
-from dermaline.training.schedule import factor, set_rates
+from dermaline.training.schedule import factor
 
 VALIDATED = {
     "loss": scores.nll,
@@ -171,7 +171,8 @@ class Training:
         silent = None if self.fabric.is_global_zero else True  # None: shown on a terminal
         for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=silent)):
             scale = factor(recipe, number * len(steps) + step, phase.epochs * len(steps), self.scores(phase.name))
-            set_rates(optimizer, recipe, scale)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * scale
             for number_in_step, chosen in enumerate(batches, 1):
                 loss = self._loss(work, chosen, generator, mixing=mixing) / len(batches)
                 with self.fabric.no_backward_sync(work.model, enabled=number_in_step < len(batches)):

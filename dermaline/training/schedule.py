@@ -3,11 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-import torch
-
 from dermaline.params.recipe import Optimizer
-
-LOW, HIGH = 0.85, 0.95  # the first moment's decay in one-cycle, against the rate (Smith 2018)
 
 
 def _cosine(progress: float, cycles: int) -> float:
@@ -27,7 +23,6 @@ def _constant(progress: float, cycles: int) -> float:
 
 SHAPES: dict[str, Callable[[float, int], float]] = {
     "cosine": _cosine,
-    "onecycle": _cosine,
     "restarts": _restarts,
     "plateau": _constant,
     "constant": _constant,
@@ -56,15 +51,3 @@ def drops(scores: Sequence[float], patience: int) -> int:
         if waited == patience:
             waited, count = 0, count + 1
     return count
-
-
-def set_rates(optimizer: torch.optim.Optimizer, options: Optimizer, scale: float) -> None:
-    """Give every group its peak rate times `scale`; one-cycle lowers the momentum while the rate is high."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * scale
-        if options.schedule == "onecycle":
-            momentum = HIGH - (HIGH - LOW) * scale
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            else:
-                group["momentum"] = momentum
