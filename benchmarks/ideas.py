@@ -51,7 +51,7 @@ def main() -> None:
     plain = first.found()
     bigger = first.found(scale=SCALES[1])
     table = {f"{chosen.models[0]}, four flips": judged([plain])}
-    table |= {f"views: {tta}": judged([first.found(tta)]) for tta in ("none", "d4", "crops")}
+    table |= {f"views: {tta}": judged([first.found(tta)]) for tta in ("none", "d4")}
     table |= {f"input x {scale:.3g}": judged([first.found(scale=scale)]) for scale in SCALES}
     table |= {f"two sizes, x 1 and x {SCALES[1]:.3g}": judged([(plain + bigger) / 2])}
     table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}

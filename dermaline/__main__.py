@@ -38,7 +38,7 @@ def _predict(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--output", type=Path, default=Path("predictions.csv"), metavar="FILE.csv")
     command.add_argument("--format", choices=("csv", "isic"), default="csv", help="isic: ISIC 2018 Task 3")
     command.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
-    command.add_argument("--tta", choices=("none", "flips", "d4", "crops"), help="default: as the model or predict.tta")
+    command.add_argument("--tta", choices=("none", "flips", "d4"), help="default: as the model or predict.tta")
     command.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     command.set_defaults(act=act)
 

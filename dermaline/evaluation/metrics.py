@@ -156,7 +156,6 @@ OF_DECISIONS: frozenset[str] = frozenset(
         f1,
     )
 )
-OF_PROBABILITIES: frozenset[str] = frozenset(HEADLINE | PER_CLASS) - OF_DECISIONS
 
 # The metrics that take the numbers for chances; those of a ranking or a decision bear any confidences.
 OF_CHANCES: frozenset[str] = frozenset(metric.__name__ for metric in (nll, brier, ece))

@@ -1,13 +1,8 @@
 """The views of an image over which test-time augmentation averages."""
 
-from torch import Tensor
-from torch.nn.functional import interpolate
-
 from dermaline.errors import DermalineError
 from dermaline.inference.predict import View
 from dermaline.models.network import Network
-
-CROP = 7 / 8  # of each side
 
 
 def _flipped(*axes: int) -> View:
@@ -19,28 +14,13 @@ def _turned(flipped: View) -> View:
     return lambda images: flipped(images.transpose(2, 3))
 
 
-def _cropped(down: float, right: float) -> View:
-    """A crop that lies this share, 0..1, of the spare height and width from the top left, back at the input's size."""
-
-    def crop(images: Tensor) -> Tensor:
-        size = images.shape[2:]
-        height, width = (round(CROP * side) for side in size)
-        top, left = round(down * (size[0] - height)), round(right * (size[1] - width))
-        part = images[:, :, top : top + height, left : left + width]
-        return interpolate(part, size=size, mode="bilinear", align_corners=False)
-
-    return crop
-
-
 _FLIPS = tuple(_flipped(*axes) for axes in ((), (2,), (3,), (2, 3)))
-_CORNERS_AND_CENTRE = ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5))
 
 # From float images [B, 3, height, width] to as many of the same size; the second half of d4 lies on its side.
 VIEWS: dict[str, tuple[View, ...]] = {
     "none": _FLIPS[:1],
     "flips": _FLIPS,
     "d4": (*_FLIPS, *(_turned(flipped) for flipped in _FLIPS)),
-    "crops": (_FLIPS[0], *(_cropped(*place) for place in _CORNERS_AND_CENTRE)),
 }
 
 
@@ -49,7 +29,7 @@ def of(tta: str, network: Network, size: tuple[int, int]) -> tuple[View, ...]:
 
     Args:
         tta: `none`; `flips`, all four (a lesion has no up and no left); `d4`, the four flips of the image and of its
-            transpose: all eight symmetries of the square; `crops`, the whole and five crops of 7/8 of each side.
+            transpose: all eight symmetries of the square.
 
     Raises:
         DermalineError: `d4` would turn images that are not square on their side, for a network of fixed input size.

@@ -6,4 +6,4 @@ from dermaline.params.base import Section
 
 
 class Predict(Section):
-    tta: Literal["none", "flips", "d4", "crops"]
+    tta: Literal["none", "flips", "d4"]
