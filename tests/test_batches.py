@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from dermaline.data import batches
+from dermaline.classes import CLASSES
+from dermaline.data import batches, metadata
+from stages import train
 
 CPU = torch.device("cpu")
 
@@ -37,3 +39,21 @@ def test_images_are_enlarged_with_a_warning_when_they_must_be(rows, capsys):
     assert (found[..., :50] == 0).all()
     assert (found[..., 70:] == 255).all()
     assert "packed at 60x80 are enlarged to 90x120" in capsys.readouterr().out
+
+
+def test_training_and_validation_have_the_images_of_their_own_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    batches.PREPARED.mkdir(parents=True)
+    split = ["val", "train", "test", "train", "val", "train", "test", "val"]
+    dx = ["mel", "nv", "df", "bcc", "vasc", "mel", "nv", "bkl"]
+    table = pd.DataFrame({"row": range(7, -1, -1), "image_id": [f"00{n}" for n in range(8)], "split": split, "dx": dx})
+    table = table.assign(lesion_id="a", group="a", age=[10.0 * n for n in range(8)], sex="male", localization="back")
+    table.drop(columns="split").to_csv(batches.PREPARED / "index.csv", index=False)
+    table[["image_id", "split"]].sample(frac=1, random_state=0).to_csv(batches.SPLIT, index=False)
+    numbers = np.arange(8, dtype=np.uint8)[:, None, None, None]
+    np.save(batches.PREPARED / "images.npy", numbers * np.ones((24, 32, 3), np.uint8))
+    for name, found in zip(("train", "val"), train.examples(CPU), strict=True):
+        own = table[table.split == name]
+        assert found.images((24, 32))[:, 0, 0, 0].tolist() == own.row.tolist()
+        assert [CLASSES[label] for label in found.labels] == own.dx.tolist()
+        assert torch.equal(found.metadata, metadata.encode(own))
