@@ -34,10 +34,11 @@ def run(tmp_path, monkeypatch) -> Path:
     metrics = [{f"metrics/{name}.json": {"cache": False}} for name in results.METRICS]
     stage = {"cmd": "true", "params": ["ensemble"], "outs": metrics}
     Path("dvc.yaml").write_text(json.dumps({"stages": {"evaluate": stage}}))
-    dvc = f"{sys.executable} -m dvc"
-    commit = "git -c user.name=t -c user.email=t@t commit -q -m run"
-    for command in ("git init -q", f"{dvc} init -q", f"{dvc} commit -q -f", "git add -A", commit):
-        subprocess.run(command.split(), check=True)
+    dvc = [sys.executable, "-m", "dvc"]
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "run"]
+    init, add = ["git", "init", "-q"], ["git", "add", "-A"]
+    for command in (init, [*dvc, "init", "-q"], [*dvc, "commit", "-q", "-f"], add, commit):
+        subprocess.run(command, check=True)
     return tmp_path
 
 
