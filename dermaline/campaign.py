@@ -45,7 +45,7 @@ class Row(Section):
 
 
 class Campaign(Section):
-    """One table; its first row is the one that the others are compared with."""
+    """One table; its first row is the one that the others are compared with, on validation."""
 
     split: Literal["val", "test"]  # whose images are scored
     seeds: list[Seed]
@@ -223,10 +223,23 @@ def _stage(folder: Path, stage: list[str], deadline: float) -> str | None:
 
 
 def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFrame:
-    """Decide for each run on its own validation images, pool the runs, and compare with the first row."""
+    """Decide for each run on its own validation images, pool the runs, and compare with the first row.
+
+    Rows are compared on validation, whatever is scored: those columns of a table of the test begin with `val_`.
+    """
     options, every = whole.read().evaluate, runs(campaign)
-    each = {name: [scored(campaign, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
-    found = models_table({name: pd.concat(tables) for name, tables in each.items()}, options)
+
+    def on(split: str) -> dict[str, list[pd.DataFrame]]:
+        return {name: [scored(split, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
+
+    def pooled(each: dict[str, list[pd.DataFrame]]) -> pd.DataFrame:
+        return models_table({name: pd.concat(tables) for name, tables in each.items()}, options)
+
+    each = on(campaign.split)
+    found = pooled(each)
+    if campaign.split == "test":
+        compared = [column for column in found if "_difference" in column or column.endswith("_verdict")]
+        found = found.drop(columns=compared).join(pooled(on("val"))[compared].add_prefix("val_"))
     claims = {row.name: row.claim for row in campaign.rows}
     found.insert(1, "claim", found["model"].map(claims))
     found.insert(2, "seeds", len(campaign.seeds))
@@ -238,11 +251,8 @@ def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFram
     return found.assign(machine=[machine(facts(model.folder / "models" / model.recipe)) for model in first])
 
 
-def scored(campaign: Campaign, one: Run, ensemble: Sequence[Model]) -> pd.DataFrame:
-    """The decided predictions of one row and run, for the images that the campaign scores.
-
-    Those of val are decided by what was fitted on the other half of them.
-    """
+def scored(split: str, one: Run, ensemble: Sequence[Model]) -> pd.DataFrame:
+    """The decided predictions of one row and run on test, or on val, each half by what was fitted on the other."""
     first = ensemble[0]
     index = pd.read_csv(PREPARED / "index.csv", dtype=str).merge(pd.read_csv(first.folder / SPLIT, dtype=str))
     train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
@@ -251,6 +261,8 @@ def scored(campaign: Campaign, one: Run, ensemble: Sequence[Model]) -> pd.DataFr
     aligned = tables.aligned([tables.read_predictions(model.predictions) for model in ensemble])
     options = first.settings.evaluate
     members = dict(zip([model.recipe for model in ensemble], aligned, strict=True))
-    on_test = campaign.split == "test"
-    decided = decide(members, train_images, options).test if on_test else cross_fitted(members, train_images, options)
+    if split == "test":
+        decided = decide(members, train_images, options).test
+    else:
+        decided = cross_fitted(members, train_images, options)
     return decided.assign(image_id=decided["image_id"] + f" of {one}")

@@ -100,9 +100,13 @@ def ideas_table(rows: pd.DataFrame) -> str:
 
 
 def campaign_table(name: str) -> str:
-    """What a campaign wrote, as a Markdown table: with its claims, if it has any, and the rows that are still to do."""
+    """What a campaign wrote, as a Markdown table: with its claims, if it has any, and the rows that are still to do.
+
+    Of validation with the differences from the first row, of the test with each score's own interval.
+    """
     given, path = campaign.read(Path("campaigns", f"{name}.yaml")), DATA / f"{name}.csv"
-    measured = {row["model"]: _scores(row) for _, row in pd.read_csv(path).iterrows()} if path.exists() else {}
+    cells = _own if given.split == "test" else _scores
+    measured = {row["model"]: cells(row) for _, row in pd.read_csv(path).iterrows()} if path.exists() else {}
     lines = [[row.name, row.claim, *measured.get(row.name, MISSING)] for row in given.rows]
     heads = [f"on {'test' if given.split == 'test' else 'validation'} images", "claimed", *COLUMNS]
     if not any(row.claim for row in given.rows):
@@ -114,6 +118,11 @@ def _with_ends(scores: dict[str, Any], key: str) -> str:
     """A score with its interval, where it has one: not every score of few lesions has."""
     ends = scores["intervals"].get(key)
     return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+
+
+def _own(row: pd.Series) -> list[str]:
+    """The cells of a row of `compare.models_table`: scores, each with its interval."""
+    return [f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})" for key in COLUMNS.values()]
 
 
 def _scores(row: pd.Series) -> list[str]:

@@ -101,9 +101,10 @@ def test_with_time_all_is_done_once(done, project):
     assert all((one / "none.csv").exists() for one in folders)
     table = pd.read_csv("results/synthetic/tiny.csv").set_index("model")
     assert table.index.tolist() == ["plain", "no views"]
-    assert table.loc["plain", "balanced_accuracy_verdict"] == "reference"
+    assert table.loc["plain", "val_balanced_accuracy_verdict"] == "reference"
+    assert "balanced_accuracy_verdict" not in table  # the test says scores only
     assert table.claim.tolist()[1] == 1
-    assert table.balanced_accuracy_difference.notna().tolist() == [False, True]
+    assert table.val_balanced_accuracy_difference.notna().tolist() == [False, True]
     before = {path: path.stat().st_mtime_ns for one in folders for path in one.rglob("*.csv")}
     assert "2 of 2 rows are done" in call()
     assert before == {path: path.stat().st_mtime_ns for one in folders for path in one.rglob("*.csv")}
@@ -143,6 +144,10 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     tables = [pd.read_csv(one / "flips.csv") for one in before]
     row = pd.read_csv("results/synthetic/val.csv").iloc[0]
     assert row.accuracy == pytest.approx(scikit_learn(pd.concat(tables).query("split == 'val'"))["accuracy"], abs=1e-6)
+    tested = pd.read_csv("results/synthetic/tiny.csv").iloc[1]
+    views = [pd.read_csv(one / "none.csv") for one in before]
+    difference = scikit_learn(pd.concat(views).query("split == 'val'"))["accuracy"] - row.accuracy
+    assert tested.val_accuracy_difference == pytest.approx(difference, abs=1e-6)
     assert {kept["name"]: kept["split"] for kept in results.summary()}["val"] == "val"
     Path("results/synthetic/val.csv").unlink()
 

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
-from dermaline.inference import calibration, decision
+from dermaline.inference import calibration, decided, decision
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.inference.doubts import doubts, sensitivity_ends
 from dermaline.params import whole
@@ -24,7 +24,7 @@ TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
 
 
 def options(**changes):
-    plain = {"calibration": "none", "ensemble": "mean", "decision": "argmax"}
+    plain = {"calibration": "none", "decision": "argmax"}
     return whole.read(ROOT / "params.yaml").evaluate.model_copy(update=plain | changes)
 
 
@@ -81,6 +81,23 @@ def test_the_power_gives_back_what_balancing_took_from_the_prior(taken):
     assert power == pytest.approx(taken, abs=0.05)
     found = calibration.rebalanced(calibration.tempered(raw, temperature), PRIOR, power)
     assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
+
+
+def test_no_temperature_and_power_of_a_fine_grid_are_better():
+    """Of so few rows that the prior on both is felt."""
+    logits, truth = drawn(30)
+    raw = softmax(1.7 * (logits - 0.9 * np.log(PRIOR)), axis=1)
+
+    def loss(temperature, power):
+        found = calibration.rebalanced(calibration.tempered(raw, temperature), PRIOR, power)
+        prior = (np.log(temperature) / np.log(2)) ** 2 / 2 + power**2 / 2
+        return log_loss(truth, found, labels=range(7)) + prior / len(truth)
+
+    found = calibration.fit_temperature_and_power(truth, raw, PRIOR)
+    grid = [(temperature, power) for temperature in np.geomspace(0.8, 3, 60) for power in np.linspace(0, 1.5, 60)]
+    losses = [loss(*both) for both in grid]
+    assert loss(*found) <= min(losses) + 1e-9
+    assert found == pytest.approx(grid[int(np.argmin(losses))], abs=0.04)
 
 
 def right(count, confidence=0.9):
@@ -174,6 +191,13 @@ def test_a_threshold_finds_of_new_melanomas_what_is_said():
     assert np.quantile(shares, [0.025, 0.975]) == pytest.approx([low, high], abs=0.03)
 
 
+def test_how_far_a_temperature_may_be_wrong_is_said():
+    truth, raw = right(5, 0.6)
+    said = next(iter(doubts(truth, raw, options(calibration="temperature"))))
+    information = calibration.temperature_information(raw) + 1 / np.log(2) ** 2
+    assert said.endswith(f"right to a factor of {np.exp(1.96 / np.sqrt(information)):.1f}")
+
+
 def test_doubts_reach_the_screen_once_a_model_and_half_a_val_without_rows_is_borne(capsys):
     table = fakes.predictions(fakes.index(60))
     lesion = table["lesion_id"][(table["split"] == "val") & (table["dx"] == "mel")].iloc[0]
@@ -199,6 +223,21 @@ def test_tau_is_the_first_of_the_best_and_near_one_for_exact_probabilities():
     assert found == decision.TAUS[np.argmax(scores)]
     assert 0.5 <= found <= 1.5
     assert (decision.TAUS[0], decision.TAUS[-1]) == (0, 2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tau_weighs_a_class_of_few_images_less(seed):
+    logits, truth = drawn(60, seed)
+    raw, counts = softmax(logits, axis=1), np.bincount(truth, minlength=7)
+
+    def score(tau):
+        predicted = (raw / PRIOR**tau).argmax(axis=1)
+        return sum(((predicted == truth) & (truth == k)).sum() / (counts[k] + 3) for k in range(7))
+
+    assert (
+        decision.fit_tau(truth, raw, PRIOR)
+        == decision.TAUS[np.argmax([round(score(tau), 12) for tau in decision.TAUS])]
+    )
 
 
 def test_tau_stays_at_nought_where_nothing_can_be_gained():
@@ -243,6 +282,20 @@ def test_with_nothing_to_fit_it_is_the_plain_mean_and_the_most_probable_class():
     assert found.val_melanomas == (truth == MELANOMA).sum()
 
 
+def test_members_are_tempered_each_and_their_mean_again():
+    truth, raw = members()
+    raw[1] = calibration.tempered(raw[1], 0.2)  # far surer than the other
+    each = [calibration.fit_temperature(truth, one) for one in raw]
+    found = decision.fit(PAIR, truth, raw, {"nv": 30, "mel": 9}, options(calibration="temperature"))
+    assert list(found.temperatures.values()) == pytest.approx(each, abs=1e-6)
+    mean = sum(calibration.tempered(*pair) for pair in zip(raw, each, strict=True)) / 2
+    assert found.temperature == pytest.approx(calibration.fit_temperature(truth, mean), abs=1e-4)
+    assert found.apply(raw)[0] == pytest.approx(calibration.tempered(mean, found.temperature), abs=1e-5)
+    assert found.prior == pytest.approx({name: {"nv": 30, "mel": 9}.get(name, 1) / 44 for name in CLASSES})
+    alone = decision.fit({"a": "0"}, truth, raw[:1], TRAINED, options(calibration="temperature"))
+    assert (alone.temperatures, alone.temperature) == ({"a": 1}, pytest.approx(each[0], abs=1e-6))
+
+
 def test_each_fit_helps_what_it_is_fitted_for():
     truth, raw = members(seeds=(0, 1, 2))
     raw[2] = np.full_like(raw[2], 1 / 7)
@@ -256,6 +309,15 @@ def test_each_fit_helps_what_it_is_fitted_for():
     assert calibrated[0] < plain[0]
     assert outcome(calibration="temperature", decision="balanced")[1] > calibrated[1]
     assert outcome(calibration="prior")[0] < calibrated[0]
+
+
+def test_the_halves_have_as_many_groups_of_each_diagnosis():
+    table = fakes.predictions(fakes.index(600)).query("split == 'val'")
+    for seed in range(3):
+        half = decided._half(table, np.random.default_rng(seed))
+        sides = [table[rows].drop_duplicates("group")["dx"].value_counts() for rows in (half, ~half)]
+        assert not set(table["group"][half]) & set(table["group"][~half])
+        assert (sides[0] - sides[1]).abs().max() <= 1
 
 
 def test_cross_fitted_no_image_is_decided_by_a_fit_that_has_seen_its_group():

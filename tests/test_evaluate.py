@@ -119,7 +119,7 @@ def ask(folder, *lines):
 
 def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
     fakes.project(tmp_path, lesions=300)
-    ask(tmp_path, "ensemble: fitted", "decision: balanced")
+    ask(tmp_path, "decision: balanced")
     assert run_stage(tmp_path, "evaluate").returncode == 0
     path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")
     before = path.read_bytes()
@@ -341,6 +341,8 @@ def test_recipes_about_other_images_or_groups_are_refused():
         tables.aligned([good, good.iloc[1:]])
     with pytest.raises(DermalineError, match="disagree on the dx of"):
         tables.aligned([good, good.assign(dx="nv")])
+    with pytest.raises(DermalineError, match="disagree on the lesion_id of"):
+        tables.aligned([good, good.assign(lesion_id="one")])
     shuffled = good.sample(frac=1, random_state=0)
     assert all(table.equals(good) for table in tables.aligned([good, shuffled]))
 
@@ -353,3 +355,6 @@ def test_lesions_are_averaged_once_each():
     assert lesions.loc[name, "nv"] == pytest.approx(table[table["lesion_id"] == name]["nv"].mean())
     with pytest.raises(DermalineError, match="more than one dx"):
         tables.by_lesion(table.assign(lesion_id="one"))
+    two = table[table["lesion_id"] == name].assign(dx=lambda rows: ["nv", "mel", "mel"][: len(rows)])
+    with pytest.raises(DermalineError, match=f"lesion {name} has more than one dx"):
+        tables.by_lesion(two)

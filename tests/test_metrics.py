@@ -223,6 +223,8 @@ def test_corners_lose_nothing(seed, digits):
     assert np.interp(full[0], fpr, tpr) == pytest.approx(np.maximum.reduceat(full[1], starts(full[0]))[group(full[0])])
     recall, precision = ranking.precision_corners(actual, score)
     assert (recall[0], recall[-1]) == (0, 1)
+    best = score >= np.sort(score[actual])[-1]
+    assert precision[0] == precision[1] >= actual[best].mean()  # flat to the first corner
     assert (np.diff(recall) > 0).all()
     area = (np.diff(recall) * precision[1:]).sum()
     assert area == pytest.approx(ranking.precision_area(actual, score, ones))
