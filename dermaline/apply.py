@@ -98,9 +98,13 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Cho
     Raises:
         DermalineError: there is no such decision, or it is of other models.
     """
+    if len(set(models)) < len(models):
+        raise DermalineError("--model: one is named twice; name each once")
     if models and decision is None:
         said = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
         return Chosen(list(models), plain([str(path) for path in models]), f"{said}, not calibrated, largest decides")
+    if decision is not None and not models:
+        raise DermalineError(f"{decision}: of which models? name them with --model")
     if decision is None:
         home, decision = (Path("models"), Path("metrics/decision.json")) if last_run else (RELEASED, DECISION)
         fitted = load(decision)

@@ -33,6 +33,7 @@ from dermaline.params import whole
 from dermaline.params.base import Section, Seed, fault, read_as
 from dermaline.params.whole import Params
 from dermaline.results import check_data, keep_table, machine
+from dermaline.versions import installed
 
 
 class Row(Section):
@@ -79,6 +80,7 @@ class Model:
         """
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
         decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
+        decides["packages"] = installed()
         decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
         weights = Path(decides["recipe"]["weights"])
         if weights.is_file():
@@ -135,6 +137,8 @@ def read(path: Path) -> Campaign:
     campaign = read_as(Campaign, path, "give one of campaigns/")
     if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
+    if campaign.folds and any(key in row.set for row in campaign.rows for key in ("split.fold", "split.folds")):
+        raise DermalineError(f"{path}: with folds: true, split.folds is set for all rows, and split.fold for none")
     return campaign
 
 
@@ -151,7 +155,7 @@ def members(campaign: Campaign, row: Row, one: Run) -> list[Model]:
     for recipe in row.recipes:
         changed = whole.read().model_dump(mode="json")
         changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": one.seed}
-        changes |= {"split.fold": one.fold}
+        changes |= {"split.fold": one.fold} if campaign.folds else {}
         for key, value in changes.items():
             holder, last = _find(changed, key.replace("RECIPE", recipe))
             holder[last] = copy.deepcopy(value)  # a later key may change a part of it

@@ -53,7 +53,7 @@ def _remove(path: Path) -> None:
 
 def keep_only(folder: Path, names: Iterable[str]) -> None:
     """Remove what else lies in `folder`: what DVC hashes whole must not hold what is no stage's output any more."""
-    for path in set(folder.iterdir()) - {folder / name for name in names}:
+    for path in set(folder.glob("*")) - {folder / name for name in names}:
         _remove(path)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
-from dermaline.evaluation.ranking import Floats
+from dermaline.evaluation.scores import Floats
 
 # Column -> class. A row is an image: 1 for its diagnosis in a truth, confidences 0..1 in a prediction, of which the
 # challenge's scorer takes the largest.

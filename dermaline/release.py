@@ -12,6 +12,7 @@ from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
+from dermaline.results import require_last_run
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
@@ -19,6 +20,12 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_
 
 
 def release() -> str:
+    """`write` the models of the last run; raises also when files or parameters are not as that left them."""
+    require_last_run()
+    return write()
+
+
+def write() -> str:
     """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
     Weights are stored as float16, half the bytes, but for those beyond its range (a variance of ResNet-50's first batch

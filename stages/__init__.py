@@ -3,6 +3,7 @@
 The switch is read when NumPy is first imported, which is after this. A feature that the CPU lacks is no error.
 """
 
+import multiprocessing
 import os
 import sys
 
@@ -10,5 +11,6 @@ from dermaline.versions import warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
 
-for line in warnings():
-    print(line, file=sys.stderr)
+if multiprocessing.parent_process() is None:  # once, not in every worker
+    for line in warnings():
+        print(line, file=sys.stderr)

@@ -30,7 +30,8 @@ def main() -> None:
     pin()
     options, recipes = load(Plot, "plot"), load(list[str], "ensemble")
     files.keep_only(PLOTS / "training", [f"{name}.csv" for name in recipes])
-    index = pd.read_csv(PREPARED / "index.csv").merge(pd.read_csv("data/split.csv"), on="image_id")
+    tables = [pd.read_csv(path, dtype={"image_id": str}) for path in (PREPARED / "index.csv", "data/split.csv")]
+    index = tables[0].merge(tables[1], on="image_id")
     images = np.load(PREPARED / "images.npy", mmap_mode="r")
     with files.replacing(PLOTS / "figures") as folder:
         folder.mkdir()

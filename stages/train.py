@@ -40,10 +40,12 @@ def main() -> None:
     precision = device.strategy.precision.precision
     start = from_root(recipe.weights)  # a file, when the recipe names one
     begun = store.start(start, split_digest())
-    if begun and not begun["same_split"] and not recipe.start_of_other_split:
-        what = f"recipes.{name}: weights: {start.parent} is of another split: it has seen images of val and test"
-        raise DermalineError(f"{what}; train it on this one first, or set start_of_other_split")
-    for line in (f"training {name} on {in_words(device)}, {precision}", *balance.warnings(recipe)):
+    leaks = bool(begun) and not begun["same_split"]
+    if leaks and not recipe.start_of_other_split:
+        what = f"recipes.{name}: weights: {start} is not known to be of this split: it may have seen its val and test"
+        raise DermalineError(f"{what}; train that one on this split first, or set start_of_other_split")
+    doubts = [*balance.warnings(recipe), *["warning: no score of this model will be a measurement"] * leaks]
+    for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
         device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}

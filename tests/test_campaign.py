@@ -1,6 +1,7 @@
 """A campaign on a few small images: what is left is done, what is done is not done again, rows are compared."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
 from closure import ROOT
 from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
@@ -154,8 +157,8 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
 
 @pytest.mark.usefixtures("done")
 def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
-    rows = [TINY["rows"][0], {"name": "too many", "recipes": ["lite0"], "set": {"split.folds": 99}}]
-    with pytest.raises(DermalineError, match=r"split.log: exit status 1: error: .*split.folds.*, and 1 more"):
+    rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipes.RECIPE.weights": "gone"}}]
+    with pytest.raises(DermalineError, match=r"train.log: exit status 1: error: recipe: weights.*, and 1 more"):
         call("broken", rows=rows)
     assert pd.read_csv("results/synthetic/broken.csv").model.tolist() == ["plain"]
 
@@ -168,19 +171,26 @@ def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     assert store.start(weights, split) == known | {"same_split": True}
     assert store.start(weights, "another") == known | {"same_split": False}
     assert store.start(project / "bundled", split) is None
+    Path("moved").mkdir(exist_ok=True)
+    shutil.copy(weights, "moved/other.safetensors")  # without its facts: it may have seen anything
+    assert not store.start(Path("moved/other.safetensors"), split)["same_split"]
+    safetensors.torch.save_file({"conv_stem.weight": torch.zeros(1)}, "moved/timm.safetensors")
+    assert store.start(Path("moved/timm.safetensors"), split) is None
     monkeypatch.chdir(second)  # its fold is tested on images that the first was trained on
     settings = json.loads(Path("params.yaml").read_text())
     settings["recipes"]["lite0"]["weights"] = str(weights)
     Path("params.yaml").write_text(json.dumps(settings))
     monkeypatch.setattr(sys, "argv", ["train", "lite0"])
-    with pytest.raises(DermalineError, match=r"recipes.lite0: weights: .* is of another split"):
+    with pytest.raises(DermalineError, match=r"recipes.lite0: weights: .* is not known to be of this split"):
         train.main()
 
 
 def test_a_model_that_has_seen_its_test_images_is_not_measured():
     seen = {"start": {"model": "first", "split": "x", "same_split": False}}
-    with pytest.raises(DermalineError, match="started from first, a model of another split"):
+    with pytest.raises(DermalineError, match="started from first, not known to be of this split"):
         store.check_clean("second", seen)
+    with pytest.raises(DermalineError, match="started from what is not known"):
+        store.check_clean("second", {})
     store.check_clean("second", {"start": None})
     store.check_clean("second", {"start": seen["start"] | {"same_split": True}})
 
@@ -197,8 +207,9 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
     assert campaign.runs(given) == [Run(0, 0), Run(0, 1), Run(1, 0), Run(1, 1)]
     assert folders[0] == folders[2]
     assert len(set(folders[0] + folders[1])) == 8
-    alone = given.model_copy(update={"folds": False})
+    alone = given.model_copy(update={"folds": False, "set": {"split.fold": 2}})
     assert campaign.runs(alone) == [Run(0, None), Run(1, None)]
+    assert campaign.members(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
 
 
 @pytest.mark.usefixtures("done")
@@ -233,6 +244,7 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
         ({"rows": []}, "needs a row"),
         ({"rows": TINY["rows"][:1] * 2}, "a name of its own"),
         ({"sed": [0]}, "unknown key 'sed'; did you mean"),
+        ({"rows": [TINY["rows"][0] | {"set": {"split.folds": 3}}]}, "split.folds is set for all rows"),
     ],
 )
 def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):

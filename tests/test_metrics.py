@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 from dermaline.classes import MELANOMA
 from dermaline.evaluation import bootstrap, metrics, ranking
-from dermaline.evaluation.scores import LEAST_PROBABILITY
+from dermaline.evaluation.scores import LEAST_PROBABILITY, area_under_roc
 
 SIZE = 7
 BOUNDED = [name for name in metrics.HEADLINE if name not in ("nll", "brier", "kappa")]
@@ -218,7 +218,7 @@ def test_corners_lose_nothing(seed, digits):
     actual, score, ones = truth == 5, probabilities[:, 5], np.ones(80)
     fpr, tpr = ranking.roc_corners(actual, score)
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(tpr, fpr) == pytest.approx(ranking.area_under_roc(actual, score, ones))
+    assert np.trapezoid(tpr, fpr) == pytest.approx(area_under_roc(actual, score, ones))
     full = reference.roc_curve(actual, score, drop_intermediate=False)
     assert np.interp(full[0], fpr, tpr) == pytest.approx(np.maximum.reduceat(full[1], starts(full[0]))[group(full[0])])
     recall, precision = ranking.precision_corners(actual, score)

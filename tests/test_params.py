@@ -47,6 +47,7 @@ def test_a_recipe_states_only_what_differs_from_its_base(edited):
         ("name: all", "name: head", "recipes.lite0: phases: each needs a name of its own"),
         ("ensemble: [lite0]", "ensemble: []", "ensemble: is empty; name at least one of recipes"),
         ("ensemble: [lite0]", "ensemble: [lite0, lite0]", "ensemble: 'lite0' is there twice"),
+        ("reference: null", "reference: lite1", "evaluate.reference: no model 'lite1'; did you mean 'lite0'?"),
         ("source: synthetic", "source: kagle", "data.source: Input should be 'synthetic', 'kaggle', 'dataverse' or"),
         ("ensemble: [lite0]", 'ensemble: ["lite0;id"]', "recipes: 'lite0;id' is no name: letters, digits, _ and -"),
         ("ensemble: [lite0]", "ensemble: [../lite0]", "recipes: '../lite0' is no name"),

@@ -300,7 +300,7 @@ def test_nothing_is_written_when_no_image_can_be_used(predict, tmp_path):
             ("folder", "--model", "models/first", "--decision", "metrics/decision.json"),
             "is of the models second, first",
         ),
-        (("folder", "--decision", "metrics/decision.json"), "give --model for exactly these, or leave it"),
+        (("folder", "--decision", "metrics/decision.json"), "of which models"),
         (("folder",), "released/decision.json: not found"),
         (("folder", "--last-run", "--metadata", "folder/notes.txt"), "no column 'image_id'"),
     ],

@@ -11,6 +11,7 @@ from closure import ROOT
 
 from dermaline import results
 from dermaline.errors import DermalineError
+from dermaline.release import release
 from dermaline.sources.archive import GENERATED, SOURCE
 
 RECORDED = ROOT / "results/synthetic/lite0"
@@ -65,9 +66,16 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
 
 def test_a_model_that_has_seen_its_test_images_is_not_recorded(run):
     edited(run / "models/lite0/recipe.json", start={"model": "first", "split": "x", "same_split": False})
-    with pytest.raises(DermalineError, match="models/lite0: started from first, a model of another split"):
+    with pytest.raises(DermalineError, match="models/lite0: started from first, not known to be of this split"):
         results.record("lite0", "synthetic", "make", 162)
     assert not Path("results").exists()
+
+
+def test_what_is_not_of_the_last_run_is_not_released(run):
+    edited(run / "metrics/details.json", lite0={"image_level": {"accuracy": 0.999, "cases": 1}})
+    with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: not as the last run left it"):
+        release()
+    assert not Path("released").exists()
 
 
 @pytest.mark.parametrize(

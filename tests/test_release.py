@@ -18,7 +18,7 @@ from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
-from dermaline.release import RELEASED, halved, release
+from dermaline.release import RELEASED, halved, write
 
 CPU = fabric("cpu", "32-true")
 
@@ -37,7 +37,12 @@ def run(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = Network(recipe, pretrained=True)
     torch.nn.init.normal_(network.head[-1].weight, std=0.1)
-    save(tmp_path / "models/lite0", network.state_dict(), recipe, {"prepared_size": [48, 64], "device": "CPU"})
+    save(
+        tmp_path / "models/lite0",
+        network.state_dict(),
+        recipe,
+        {"prepared_size": [48, 64], "device": "CPU", "start": None},
+    )
     decided(["lite0"])
     details = {"lite0": {"image_level": {"accuracy": 0.5, "cases": 3}}}
     (tmp_path / "metrics/details.json").write_text(json.dumps(details))
@@ -46,7 +51,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
-    release()
+    write()
     whole, half = (path / "model.safetensors" for path in (run / "models/lite0", run / "released/lite0"))
     assert half.stat().st_size < 0.52 * whole.stat().st_size
     images = tiny.photographs(64, 3, (32, 48))
@@ -59,7 +64,7 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
 
 
 def test_it_is_what_predict_uses_unless_the_last_run_is_asked_for(run):
-    release()
+    write()
     assert choose([], None, False).folders == [Path("released/lite0")]
     assert choose([], None, True).folders == [Path("models/lite0")]
     shutil.rmtree(run / "models")
@@ -71,7 +76,7 @@ def test_it_is_what_predict_uses_unless_the_last_run_is_asked_for(run):
 
 
 def test_a_decision_is_not_applied_to_another_model_of_the_same_name(run):
-    release()
+    write()
     other = load_file(run / "models/lite0/model.safetensors")
     other["head.1.bias"] += 1  # as after another training
     save_file(other, run / "models/lite0/model.safetensors")
@@ -81,7 +86,7 @@ def test_a_decision_is_not_applied_to_another_model_of_the_same_name(run):
         lambda: choose([], None, True),
         lambda: choose(named, Path("metrics/decision.json"), False),
         lambda: choose(named, Path("released/decision.json"), False),
-        release,
+        write,
     ):
         with pytest.raises(DermalineError, match=message):
             call()
@@ -93,12 +98,12 @@ def test_a_toy_is_not_released(run):
     facts = json.loads((run / "models/lite0/recipe.json").read_text())
     (run / "models/lite0/recipe.json").write_text(json.dumps(facts | {"generated": True}))
     with pytest.raises(DermalineError, match="trained on generated images"):
-        release()
+        write()
 
 
 def test_another_released_model_stays(run):
     (run / "released/other").mkdir(parents=True)
-    release()
+    write()
     assert sorted(path.name for path in (run / "released").iterdir()) == ["decision.json", "lite0", "other"]
 
 
@@ -108,7 +113,7 @@ def test_nothing_is_written_when_one_of_the_models_can_not_be_released(run):
     (run / "models/toy/recipe.json").write_text(json.dumps(known | {"generated": True}))
     decided(["lite0", "toy"])
     with pytest.raises(DermalineError, match="models/toy: trained on generated images"):
-        release()
+        write()
     assert not (run / "released").exists()
 
 
@@ -120,9 +125,11 @@ def test_what_float16_can_not_hold_stays_as_it_is():
 
 def test_a_recipe_is_kept_to_the_last_digit(run):
     recipe = tiny.recipe(lr=1.25e-7, weight_decay=0.12345678)
-    save(run / "models/lite0", load(run / "models/lite0")[0].state_dict(), recipe, {"val_accuracy": 1 / 3})
+    save(
+        run / "models/lite0", load(run / "models/lite0")[0].state_dict(), recipe, {"val_accuracy": 1 / 3, "start": None}
+    )
     decided(["lite0"])
-    release()
+    write()
     for folder in ("models", "released"):
         assert load(run / folder / "lite0")[1] == recipe
         assert json.loads((run / folder / "lite0/recipe.json").read_text())["val_accuracy"] == 0.333333
@@ -143,6 +150,6 @@ def test_a_model_that_has_seen_its_test_images_is_not_released(run):
     path = run / "models/lite0/recipe.json"
     start = {"model": "first", "split": "x", "same_split": False}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"start": start}))
-    with pytest.raises(DermalineError, match="models/lite0: started from first, a model of another split"):
-        release()
+    with pytest.raises(DermalineError, match="models/lite0: started from first, not known to be of this split"):
+        write()
     assert not RELEASED.exists()

@@ -6,7 +6,7 @@ import numpy as np
 
 from dermaline.data import groups
 from dermaline.evaluation.metrics import Metric
-from dermaline.evaluation.ranking import Floats, Ints
+from dermaline.evaluation.scores import Floats, Ints
 
 CONFIDENCE = 0.95
 _CHUNK = 400_000  # weights held at once: about 3 MB, which stays in the cache
@@ -54,12 +54,12 @@ def replicate(
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in metrics}
 
 
-def interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+def interval(values: Floats) -> tuple[Floats, Floats]:
     """The percentile interval over the first axis (Efron 1979): its low and its high end, without that axis.
 
     Replicates in which the metric has no value are left out; NaN when it has none in any.
     """
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     known = ~np.isnan(values).all(axis=0)
     low, high = np.nanquantile(np.where(known, values, 0), ends, axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)

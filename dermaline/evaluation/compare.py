@@ -8,7 +8,7 @@ import pandas as pd
 from dermaline.errors import DermalineError
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.metrics import HEADLINE
-from dermaline.evaluation.ranking import Floats
+from dermaline.evaluation.scores import Floats
 from dermaline.evaluation.summary import measured, redrawn
 from dermaline.params.base import nearest
 from dermaline.params.evaluate import Evaluate

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import numpy as np
 
 from dermaline.classes import MELANOMA
-from dermaline.evaluation.ranking import Floats, Ints, precision_area, ratio, sensitivity_at
+from dermaline.evaluation.ranking import precision_area, sensitivity_at
 from dermaline.evaluation.scores import (
+    Floats,
+    Ints,
     accuracy,
     auc,
     balanced_accuracy,
@@ -24,6 +26,7 @@ from dermaline.evaluation.scores import (
     nll,
     ones_unless,
     present,
+    ratio,
     recall,
     row_mean,
     sums,

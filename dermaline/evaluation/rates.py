@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.evaluation import scores, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
-from dermaline.evaluation.ranking import Bools, Floats, Ints
+from dermaline.evaluation.scores import Bools, Floats, Ints
 
 Ends = tuple[Floats, Floats]  # the low and the high end of an interval, or of several
 

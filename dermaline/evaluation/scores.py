@@ -14,8 +14,11 @@ that cannot be defined at all (say, melanoma sensitivity without a melanoma) is 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dermaline.evaluation.ranking import Floats, Ints, area_under_roc, ratio
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 LEAST_PROBABILITY = 1e-7  # what the logarithm sees at 0: the file of predictions keeps about this many digits
 
@@ -116,3 +119,46 @@ def each_class(area: Callable[..., Floats], truth: Ints, probabilities: Floats, 
     weights = ones_unless(truth, weights)
     areas = [area(truth == number, scores, weights) for number, scores in enumerate(probabilities.T)]
     return np.stack(areas, axis=-1)
+
+
+def ratio(top: Floats, bottom: Floats) -> Floats:
+    """`top / bottom`, and NaN where `bottom` is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(top, float), np.asarray(bottom, float))
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+
+
+def counts(positive: Bools, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """True and false positives at the thresholds where the ROC curve can turn, from the strictest to the loosest.
+
+    Those are the distinct scores that a positive has, the one before each, and the last: in between only negatives
+    enter, along a straight line.
+
+    Args:
+        positive: [N], whether a row is of the class.
+        score: [N], higher means more likely of the class.
+        weights: [..., N], not negative.
+
+    Returns:
+        The weight of the positives and of the negatives at or above each of the K thresholds, each [..., K].
+    """
+    order = np.argsort(-score)
+    hit = positive[order]
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # the last row of each distinct score
+    gains = np.diff(np.cumsum(hit)[ends], prepend=0) > 0
+    ends = ends[gains | np.append(gains[1:], True)]
+    ordered = weights.take(order, axis=-1)
+    true = np.zeros((*weights.shape[:-1], hit.sum() + 1))
+    np.cumsum(ordered[..., hit], axis=-1, out=true[..., 1:])
+    true = true[..., np.cumsum(hit)[ends]]
+    return true, np.cumsum(ordered, axis=-1)[..., ends] - true
+
+
+def area_under_roc(positive: Bools, score: Floats, weights: Floats) -> Floats:
+    """Area under the ROC curve by trapezoids, [...]: the chance that a positive scores above a negative, ties half.
+
+    NaN without positives or without negatives. Arguments as for `counts`. Source: Hanley & McNeil 1982.
+    """
+    true, false = counts(positive, score, weights)
+    steps = np.diff(false, axis=-1, prepend=0)
+    heights = true - np.diff(true, axis=-1, prepend=0) / 2
+    return ratio(np.einsum("...k,...k->...", steps, heights), true[..., -1] * false[..., -1])

@@ -21,8 +21,8 @@ from dermaline.evaluation.metrics import (
     calibration,
     ece,
 )
-from dermaline.evaluation.ranking import Floats
 from dermaline.evaluation.rates import Ends
+from dermaline.evaluation.scores import Floats
 from dermaline.params.evaluate import Evaluate
 
 OPERATING_POINT = "melanoma_operating_point"  # the key under which `operating_point` is kept

@@ -14,7 +14,7 @@ from pandas.errors import EmptyDataError, ParserError
 
 from dermaline.classes import CLASSES, INDEX
 from dermaline.errors import DermalineError
-from dermaline.evaluation.ranking import Floats, Ints
+from dermaline.evaluation.scores import Floats, Ints
 
 IDENTITY: tuple[str, ...] = ("image_id", "lesion_id", "group", "split", "dx")
 SPLITS: tuple[str, ...] = ("val", "test")

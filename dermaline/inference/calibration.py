@@ -12,8 +12,7 @@ as three rows, less than a hundredth of a validation split of HAM10000, and alon
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from dermaline.evaluation.ranking import Floats, Ints
-from dermaline.evaluation.scores import LEAST_PROBABILITY
+from dermaline.evaluation.scores import LEAST_PROBABILITY, Floats, Ints
 
 LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
 # Standard deviations of the priors: a temperature is within a factor of 2 two times in three, a power within 1.

@@ -59,8 +59,9 @@ def cross_fitted(
     Arguments as for `decide`.
 
     Returns:
-        The val rows `DEALS` times, each image in every deal under a name of its own. Scores of them are a mean over
-        the deals, and as an image's rows are of one group, the intervals do not take them for more.
+        The val rows `DEALS` times, each image in every deal under a name of its own. Shares of them are means over the
+        deals (what ranks or bins over all of them is a little lower than that), and as an image's rows are of one
+        group, the intervals do not take them for more.
     """
     val = _of_split(members, "val")
     first, random, parts = next(iter(val.values())), np.random.default_rng(options.seed), []

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.errors import DermalineError
-from dermaline.evaluation.ranking import Bools, Floats, Ints
+from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.files import DIGITS, digest, write_text
 from dermaline.inference.calibration import fit_temperature, fit_temperature_and_power, rebalanced, tempered
 from dermaline.params.base import NotNegative, Positive, Section, Share
@@ -52,9 +52,16 @@ class Decision(Section):
         probabilities = rebalanced(mixed, np.array(list(self.prior.values())), self.power)
         return probabilities, self.diagnose(probabilities)
 
+    def confidences(self, probabilities: Floats) -> Floats:
+        """Calibrated probabilities [N, 7] as they were if the classes' shares were `prior^(1 - tau)`; rows sum to 1.
+
+        The largest of a row is the diagnosis, so a scorer that looks for it, as ISIC's does, sees the decision rule.
+        """
+        return rebalanced(probabilities, np.array(list(self.prior.values())), -self.tau)
+
     def diagnose(self, probabilities: Floats) -> Ints:
         """The predicted class numbers [N] for calibrated probabilities [N, 7]."""
-        return rebalanced(probabilities, np.array(list(self.prior.values())), -self.tau).argmax(axis=1)
+        return self.confidences(probabilities).argmax(axis=1)
 
     def suspects_melanoma(self, probabilities: Floats) -> Bools:
         """Whether calibrated probabilities [N, 7] reach the melanoma threshold, [N]; never without a threshold."""

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from dermaline.classes import CLASSES, MELANOMA
-from dermaline.evaluation.ranking import Floats, Ints
+from dermaline.evaluation.scores import Floats, Ints
 from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
 from dermaline.inference.decision import needed
 from dermaline.params.evaluate import Evaluate

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from dermaline.classes import CLASSES
-from dermaline.evaluation.ranking import Bools, Floats, Ints
-from dermaline.inference.calibration import rebalanced
+from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member
 from dermaline.params.base import Size
@@ -20,7 +19,7 @@ class Outcome(NamedTuple):
     probabilities: Floats  # [N, 7], calibrated
     predicted: Ints  # [N] class numbers
     suspected: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
-    confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `confidences`
+    confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `Decision.confidences`
 
 
 class Ensemble(NamedTuple):
@@ -45,7 +44,7 @@ class Ensemble(NamedTuple):
         raw = [member(some, metadata) for member, some in zip(self.members, packed, strict=True)]
         calibrated, predicted = self.decision.apply(raw)
         suspected = None if self.decision.melanoma_threshold is None else self.decision.suspects_melanoma(calibrated)
-        return Outcome(calibrated, predicted, suspected, confidences(calibrated, self.decision))
+        return Outcome(calibrated, predicted, suspected, self.decision.confidences(calibrated))
 
 
 def plain(names: Sequence[str]) -> Decision:
@@ -55,18 +54,8 @@ def plain(names: Sequence[str]) -> Decision:
         temperatures=dict.fromkeys(names, 1.0),
         temperature=1.0,
         prior=dict.fromkeys(CLASSES, 1 / len(CLASSES)),
-        power=0.0,
         tau=0.0,
         melanoma_threshold=None,
         val_images=0,
         val_melanomas=0,
     )
-
-
-def confidences(calibrated: Floats, decision: Decision) -> Floats:
-    """The probabilities as they were if the classes' shares were `prior^(1 - tau)`, [N, 7]; rows sum to 1.
-
-    The largest of a row is the decision's diagnosis, so a scorer that looks for the largest, as ISIC's does, sees the
-    decision rule. With tau = 0 they are the calibrated probabilities.
-    """
-    return rebalanced(calibrated, np.array(list(decision.prior.values())), -decision.tau)

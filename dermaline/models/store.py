@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.models.network import Network
+from dermaline.models.weights import OWN
 from dermaline.params.recipe import Recipe
 
 
@@ -44,18 +45,27 @@ def start(weights: Path, split: str) -> dict | None:
 
     Returns:
         Its folder as `model`, the `digest` of the weights, its `split`, and `same_split`: whether it, and all that it
-        started from, was trained on this very split, so that it has seen no image of val and test.
+        started from, was trained on this very split, so that it has seen no image of val and test. Of a weights file
+        without its `recipe.json` nothing is known.
     """
-    if not (weights.parent / "recipe.json").exists():
+    if not weights.is_file() or not _is_ours(weights):
         return None
-    known = facts(weights.parent)
+    known = facts(weights.parent) if (weights.parent / "recipe.json").exists() else {}
     same = known.get("split") == split and clean(known)
     return {"model": weights.parent.name, "digest": digest(weights), "split": known.get("split"), "same_split": same}
 
 
+def _is_ours(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt") as file:
+            return any(name.startswith(OWN) for name in file.keys())  # noqa: SIM118  it is no mapping
+    except SafetensorError:
+        return False  # of what is broken there is no start: reading it says so
+
+
 def clean(facts: dict) -> bool:
-    """Whether the model with these facts started from nothing that has seen images of its val and test."""
-    return facts.get("start") is None or bool(facts["start"]["same_split"])
+    """Whether the model with these facts is known to have started from nothing that has seen its val and test."""
+    return "start" in facts and (facts["start"] is None or facts["start"]["same_split"])
 
 
 def check_clean(name: str, facts: dict) -> None:
@@ -65,7 +75,8 @@ def check_clean(name: str, facts: dict) -> None:
         DermalineError: it started from a model of another split.
     """
     if not clean(facts):
-        what = f"models/{name}: started from {facts['start']['model']}, a model of another split"
+        begun = facts["start"]["model"] if facts.get("start") else "what is not known"
+        what = f"models/{name}: started from {begun}, not known to be of this split"
         raise DermalineError(f"{what}: its scores are no measurement; train that one on this split first")
 
 

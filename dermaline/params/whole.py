@@ -40,6 +40,10 @@ class Params(Section):
                 raise ValueError(f"recipes: {name!r} is no name: letters, digits, _ and - only")
         if "ensemble" in self.recipes:
             raise ValueError("recipes: 'ensemble' is the name of them all together; call the recipe otherwise")
+        models = [*self.ensemble, *(["ensemble"] if len(self.ensemble) > 1 else [])]
+        if self.evaluate.reference not in (None, *models):
+            hint = nearest(self.evaluate.reference, models)
+            raise ValueError(f"evaluate.reference: no model '{self.evaluate.reference}'; {hint}")
         for name in self.ensemble:
             if name not in self.recipes:
                 raise ValueError(f"ensemble: no recipe '{name}'; {nearest(name, list(self.recipes))}")
