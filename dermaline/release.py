@@ -35,7 +35,8 @@ def write() -> str:
         DermalineError: the models are not those of the last run, were trained on generated images, or have seen
             images of their test.
     """
-    decision, details, tta = load(Path("metrics/decision.json")), _details(), whole.read().predict.tta
+    decision, tta = load(Path("metrics/decision.json")), whole.read().predict.tta
+    details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
     decision.require([Path("models", name) for name in decision.recipes])
     said = {name: facts(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together
@@ -64,11 +65,3 @@ def halved(value: torch.Tensor) -> torch.Tensor:
     """As float16, if it is float32 and stays finite."""
     half = value.half()
     return half if value.dtype == torch.float32 and half.isfinite().all() else value
-
-
-def _details() -> dict[str, Any]:
-    path = Path("metrics/details.json")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DermalineError(f"{path}: not found; run dvc repro first") from None

@@ -13,7 +13,7 @@ from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.errors import DermalineError
 from dermaline.files import DIGITS, replacing, write_json, write_text
-from dermaline.models.store import check_clean
+from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
 from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED
@@ -50,7 +50,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         require_one_run(Path("metrics"))
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
-        trained = [json.loads(Path(f"models/{recipe}/recipe.json").read_text()) for recipe in recipes]
+        trained = [facts(Path("models", recipe)) for recipe in recipes]
         for recipe, known in zip(recipes, trained, strict=True):
             check_clean(recipe, known)
         series = [*SERIES, *(f"training/{recipe}" for recipe in recipes)]
