@@ -3,15 +3,18 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
+from closure import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
-from dermaline.classes import MELANOMA
-from dermaline.evaluation import bootstrap, metrics, ranking
+from dermaline.classes import CLASSES, MELANOMA
+from dermaline.evaluation import bootstrap, metrics, ranking, summary
 from dermaline.evaluation.scores import LEAST_PROBABILITY, area_under_roc
+from dermaline.params import whole
 
 SIZE = 7
 BOUNDED = [name for name in metrics.HEADLINE if name not in ("nll", "brier", "kappa")]
@@ -84,6 +87,20 @@ def expected_ece(truth, probabilities, weights, bins=15):
             gap = abs(right - np.average(confidence[inside], weights=weights[inside]))
             total += gap * weights[inside].sum() / weights.sum()
     return total
+
+
+@pytest.mark.parametrize("bins", [4, 15])
+def test_calibration_error_at_all_confidences_and_any_bins(bins):
+    random, count = np.random.default_rng(0), 400
+    confidence = random.uniform(0.15, 1, count)
+    probabilities = np.repeat((1 - confidence[:, None]) / 6, 7, axis=1)
+    probabilities[:, 3] = confidence
+    truth, ones = np.where(random.random(count) < 0.6, 3, 1), np.ones(count)
+    expected = expected_ece(truth, probabilities, ones, bins)
+    assert metrics.ece(truth, probabilities, None, bins) == pytest.approx(expected)
+    table = pd.DataFrame(probabilities, columns=list(CLASSES)).assign(dx=np.array(CLASSES)[truth], predicted="df")
+    asked = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"calibration_bins": bins})
+    assert summary.headline(table, asked)["ece"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("score", [precision, recall, specificity, f1, auc, average_precision])

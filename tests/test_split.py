@@ -124,6 +124,20 @@ def test_too_few_lesions_for_the_folds_are_refused_in_every_fold():
             split_images(index.assign(group=index.lesion_id), options(fold=fold))
 
 
+def test_the_fewest_lesions_have_one_on_every_side():
+    def sides(count: int, **changes) -> list[dict[str, int]]:
+        names = [f"{dx}{number}" for dx in CLASSES for number in range(count)]
+        table = pd.DataFrame({"image_id": names, "lesion_id": names, "group": names})
+        table["dx"] = table["group"].str.rstrip("0123456789")
+        split = split_images(table, options(0.49, 0.49, **changes))
+        return [part.value_counts().sort_index().to_dict() for _, part in split.groupby(table["dx"])]
+
+    assert sides(3) == [{"test": 1, "val": 1, "train": 1}] * 7
+    assert sides(4, folds=2, fold=1) == [{"test": 2, "val": 1, "train": 1}] * 7
+    with pytest.raises(DermalineError, match=r"only 3 lesion\(s\) of akiec; 2 folds \(split.folds\) need 4"):
+        sides(3, folds=2, fold=1)
+
+
 def test_the_split_by_shares_is_the_one_that_results_were_measured_on():
     index = pd.DataFrame({"lesion_id": [f"{dx}{n}" for dx in CLASSES for n in range(7)], "dx": np.repeat(CLASSES, 7)})
     sides = split_images(index.assign(group=index.lesion_id), options())
