@@ -112,7 +112,8 @@ def run(path: Path, data: str, jobs: int, minutes: float) -> str:
     check_data(data)
     if whole.read().prepare.size != tuple(packed_size()):
         raise DermalineError(f"{PREPARED}: packed at another size than prepare.size; run dvc repro, or set it back")
-    models = {row.name: [members(campaign, row, one) for one in runs(campaign)] for row in campaign.rows}
+    every = runs(campaign)
+    models = {row.name: [members(campaign, row, one) for one in every] for row in campaign.rows}
     trainings: dict[Path, list[Model]] = {}
     for model in (one for ensembles in models.values() for ensemble in ensembles for one in ensemble):
         trainings.setdefault(model.folder, []).append(model)
@@ -232,6 +233,8 @@ def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFram
     Rows are compared on validation, whatever is scored: those columns of a table of the test begin with `val_`.
     """
     options, every = whole.read().evaluate, runs(campaign)
+    for model in (one for ensembles in done.values() for ensemble in ensembles for one in ensemble):
+        check_clean(model.recipe, facts(model.folder / "models" / model.recipe))
 
     def on(split: str) -> dict[str, list[pd.DataFrame]]:
         return {name: [scored(split, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
@@ -260,8 +263,6 @@ def scored(split: str, one: Run, ensemble: Sequence[Model]) -> pd.DataFrame:
     first = ensemble[0]
     index = pd.read_csv(PREPARED / "index.csv", dtype=str).merge(pd.read_csv(first.folder / SPLIT, dtype=str))
     train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
-    for model in ensemble:
-        check_clean(model.recipe, facts(model.folder / "models" / model.recipe))
     aligned = tables.aligned([tables.read_predictions(model.predictions) for model in ensemble])
     options = first.settings.evaluate
     members = dict(zip([model.recipe for model in ensemble], aligned, strict=True))
