@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dermaline import errors, results
+from dermaline import errors
 from dermaline.classes import CLASSES
+from dermaline.commands import record
 from dermaline.compute import in_words
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="names of models/; the first is the reference")
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     chosen = parser.parse_args()
-    results.check_data(chosen.data)
+    record.check_data(chosen.data)
     rows, options = read_split("val"), read_params().evaluate
     train_images = read_split("train")["dx"].value_counts().to_dict()
     seen = {name: Seen(name, rows) for name in chosen.models}
@@ -68,7 +69,7 @@ def main() -> None:
         table |= {"ensemble, two sizes": judged(large)}
     found = models_table(table, options).assign(seeds=1, machine=in_words(first.member.device))
     command = f"python -m benchmarks.ideas {' '.join(chosen.models)} --data {chosen.data}"
-    results.keep_table(found, "ideas", chosen.data, "val", command)
+    record.keep_table(found, "ideas", chosen.data, "val", command)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
     print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
 

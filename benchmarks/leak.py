@@ -16,8 +16,9 @@ from lightning_fabric import Fabric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tqdm import tqdm
 
-from dermaline import errors, files, results
+from dermaline import errors, files
 from dermaline.blocks import blocks
+from dermaline.commands import record
 from dermaline.compute import fabric, in_words
 from dermaline.data.batches import PREPARED, load_images
 from dermaline.data.split import leaked, split_images
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How much a split by image flatters.")
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     data = parser.parse_args().data
-    results.check_data(data)
+    record.check_data(data)
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     recipe, device = whole.read().recipes[RECIPE], fabric("auto", "auto")
     known = features(index, recipe, device)

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from dermaline.compute import in_words
 from dermaline.files import write_json
 from dermaline.params import whole
-from dermaline.sources import synthetic
+from dermaline.sources.synthetic import images as synthetic
 
 SUMMARY = Path("benchmarks/summary.json")
 Row = dict[str, Any]

@@ -12,9 +12,9 @@ RAW = Path("data/raw")
 
 # Each source is imported when it is used: the generated data needs neither a network nor Kaggle's client.
 def _synthetic(data: Data, folder: Path) -> None:
-    from dermaline.sources import synthetic
+    from dermaline.sources.synthetic import images
 
-    synthetic.fetch(data, folder)
+    images.fetch(data, folder)
 
 
 def _local(data: Data, folder: Path) -> None:

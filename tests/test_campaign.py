@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from stage import run_stage
 
-from dermaline import campaign, results
-from dermaline.campaign import Run
 from dermaline.classes import CLASSES
+from dermaline.commands import campaign, record
+from dermaline.commands.campaign import Run
 from dermaline.errors import DermalineError
 from dermaline.files import digest
 from dermaline.models import store
@@ -151,7 +151,7 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     views = [pd.read_csv(one / "none.csv") for one in before]
     difference = scikit_learn(pd.concat(views).query("split == 'val'"))["accuracy"] - row.accuracy
     assert tested.val_accuracy_difference == pytest.approx(difference, abs=1e-6)
-    assert {kept["name"]: kept["split"] for kept in results.summary()}["val"] == "val"
+    assert {kept["name"]: kept["split"] for kept in record.summary()}["val"] == "val"
     Path("results/synthetic/val.csv").unlink()
 
 
@@ -215,7 +215,7 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
 @pytest.mark.usefixtures("done")
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
     table = pd.read_csv(project / "results/synthetic/tiny.csv")
-    (row,) = [row for row in results.summary(project / results.SUMMARY) if row["name"] == "tiny"]
+    (row,) = [row for row in record.summary(project / record.SUMMARY) if row["name"] == "tiny"]
     assert (row["name"], row["rows"], row["seeds"], row["split"]) == ("tiny", 2, 1, "test")
     assert set(table["command"]) == {row["command"]} == {"python -m dermaline campaign tiny.yaml --data synthetic"}
     assert set(table["machine"]) == {row["machine"]}

@@ -17,7 +17,7 @@ from dermaline.versions import installed, pinned, warnings
 
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # From the ground up: a module imports from its own floor or from one before it.
-FLOORS = ("sources", "data", "models", "evaluation", "inference", "training", "figures")
+FLOORS = ("sources", "data", "models", "evaluation", "inference", "training", "figures", "user_files", "commands")
 CODE = ("dermaline/", "stages/")
 
 
@@ -103,13 +103,14 @@ def test_a_stage_script_is_short(path):
 @pytest.mark.parametrize("floor", FLOORS)
 def test_no_room_imports_from_a_floor_above(floor):
     allowed = FLOORS[: FLOORS.index(floor) + 1]
-    for path in (ROOT / "dermaline" / floor).glob("*.py"):
+    for path in (ROOT / "dermaline" / floor).rglob("*.py"):
         for name in re.findall(r"^\s*(?:from|import) dermaline\.(\w+)", path.read_text(), re.MULTILINE):
             assert name in allowed or name not in FLOORS, f"{path.name} imports from {name}"
 
 
 def test_every_module_is_used_by_a_stage_or_the_command_line():
     scripts = [*(ROOT / f"stages/{name}.py" for name in STAGES), ROOT / "dermaline/__main__.py"]
+    scripts += (ROOT / "dermaline/commands").glob("*.py")
     used = set().union(*(imported_files(script) for script in scripts))
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dermaline").rglob("*.py")}
     assert {path for path in modules if not path.endswith("__init__.py")} <= used

@@ -8,7 +8,7 @@ import torch
 
 from dermaline.data.metadata import MISSING, encode
 from dermaline.errors import DermalineError
-from dermaline.patients import read_metadata
+from dermaline.user_files.metadata_table import read_metadata
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dermaline.data.decode import SUFFIXES, BadImageError
-from dermaline.data.photographs import decoded, find
 from dermaline.errors import DermalineError
+from dermaline.user_files.photographs import decoded, find
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 OPENED = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".TIFF", ".bmp", ".gif", ".jp2", ".avif", ".ppm", ".tga")

@@ -19,7 +19,7 @@ from PIL import Image
 from dermaline import __main__
 from dermaline.classes import CLASSES, MELANOMA
 from dermaline.compute import fabric
-from dermaline.data import batches, photographs
+from dermaline.data import batches
 from dermaline.data.decode import decode
 from dermaline.errors import DermalineError
 from dermaline.files import digest
@@ -28,6 +28,7 @@ from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
 from dermaline.params import whole
+from dermaline.user_files import photographs
 from stages import predict as predict_stage
 
 SIZES = ((64, 48), (300, 225), (500, 700))  # width, height

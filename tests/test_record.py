@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from closure import ROOT
 
-from dermaline import results
+from dermaline.commands import record
+from dermaline.commands.release import release
 from dermaline.errors import DermalineError
-from dermaline.release import release
 from dermaline.sources.archive import GENERATED, SOURCE
 
 RECORDED = ROOT / "results/synthetic/lite0"
@@ -23,16 +23,16 @@ def run(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for folder in ("metrics", "plots/training", "plots/figures", "models/lite0", "data/prepared"):
         Path(folder).mkdir(parents=True)
-    for name in results.METRICS:
+    for name in record.METRICS:
         shutil.copy(RECORDED / f"{name}.json", "metrics")
-    for name in results.SERIES:
+    for name in record.SERIES:
         shutil.copy(RECORDED / f"{name}.csv", "plots")
     shutil.copy(RECORDED / "lite0.csv", "plots/training")
     shutil.copy(ROOT / "params.yaml", ".")
     facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}
     Path("models/lite0/recipe.json").write_text(json.dumps(facts))
     Path("data/prepared/index.csv").write_text(f"image_id,{SOURCE}\nISIC_0000000,{GENERATED}\n")
-    metrics = [{f"metrics/{name}.json": {"cache": False}} for name in results.METRICS]
+    metrics = [{f"metrics/{name}.json": {"cache": False}} for name in record.METRICS]
     stage = {"cmd": "true", "params": ["ensemble"], "outs": metrics}
     Path("dvc.yaml").write_text(json.dumps({"stages": {"evaluate": stage}}))
     dvc = [sys.executable, "-m", "dvc"]
@@ -48,7 +48,7 @@ def edited(path: Path, **changes) -> None:
 
 
 def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_file(run):
-    folder = results.record("lite0", "synthetic", "make", 162)
+    folder = record.record("lite0", "synthetic", "make", 162)
     kept, made = (json.loads((place / "made.json").read_text()) for place in (folder, RECORDED))
     own = ("commit", "machine", "seconds")
     assert kept | {key: made[key] for key in own} == made
@@ -56,18 +56,18 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
     shutil.rmtree("results")
     shutil.copy(ROOT / "results/ham10000/lite0_ham/split.json", "metrics")  # as `git checkout` may leave it
     with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: not as the last run left it"):
-        results.record("lite0", "synthetic", "make", 162)
+        record.record("lite0", "synthetic", "make", 162)
     assert not Path("results").exists()
     shutil.copy(RECORDED / "split.json", "metrics")
     Path("params.yaml").write_text(Path("params.yaml").read_text().replace("ensemble: [lite0]", "ensemble: [vit]"))
     with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: "):
-        results.record("lite0", "synthetic", "make", 162)
+        record.record("lite0", "synthetic", "make", 162)
 
 
 def test_a_model_that_has_seen_its_test_images_is_not_recorded(run):
     edited(run / "models/lite0/recipe.json", start={"model": "first", "split": "x", "same_split": False})
     with pytest.raises(DermalineError, match="models/lite0: started from first, not known to be of this split"):
-        results.record("lite0", "synthetic", "make", 162)
+        record.record("lite0", "synthetic", "make", 162)
     assert not Path("results").exists()
 
 
@@ -88,7 +88,7 @@ def test_what_is_not_of_the_last_run_is_not_released(run):
 )
 def test_files_that_contradict_each_other_are_not_of_one_run(tmp_path, file, changes, message):
     folder = shutil.copytree(RECORDED, tmp_path / "metrics")
-    results.require_one_run(folder)
+    record.require_one_run(folder)
     edited(folder / file, **changes)
     with pytest.raises(DermalineError, match=message):
-        results.require_one_run(folder)
+        record.require_one_run(folder)

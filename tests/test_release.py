@@ -10,7 +10,8 @@ import torch
 from closure import ROOT
 from safetensors.torch import load_file, save_file
 
-from dermaline.apply import choose
+from dermaline.commands.predict import choose
+from dermaline.commands.release import RELEASED, halved, write
 from dermaline.compute import fabric
 from dermaline.errors import DermalineError
 from dermaline.files import digest
@@ -18,7 +19,6 @@ from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
-from dermaline.release import RELEASED, halved, write
 
 CPU = fabric("cpu", "32-true")
 

@@ -7,7 +7,7 @@ import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
-from dermaline import readme, results
+from dermaline.commands import readme, record
 
 
 def test_the_readmes_tables_are_made_from_the_files(monkeypatch, tmp_path):
@@ -32,26 +32,26 @@ def test_every_speed_has_a_script_a_range_and_is_there_once():
     assert len(set(claims)) == len(claims) > 10
 
 
-RUNS = [row for row in results.summary(ROOT / results.SUMMARY) if row["kind"] != results.TABLE]
+RUNS = [row for row in record.summary(ROOT / record.SUMMARY) if row["kind"] != record.TABLE]
 
 
 @pytest.mark.parametrize("row", RUNS, ids=lambda row: f"{row['data']}-{row['name']}")
 def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
     folder = ROOT / "results" / row["data"] / row["name"]
-    results.require_one_run(folder)
+    record.require_one_run(folder)
     assert json.loads((folder / "made.json").read_text()) == row
     test, split = (json.loads((folder / f"{name}.json").read_text()) for name in ("test", "split"))
     assert row["n_test"] == test["images"]
-    assert row["split"].endswith(", ".join(results.sides(split)))
-    for key in results.HEADLINE:
+    assert row["split"].endswith(", ".join(record.sides(split)))
+    for key in record.HEADLINE:
         assert row[key] == test[key]
-    assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(results.HEADLINE)
+    assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(record.HEADLINE)
     for key, ends in row["intervals"].items():
         assert ends["low"] <= row[key] <= ends["high"]
 
 
 def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():
-    rows = {(row["data"], row["name"]): row for row in results.summary(ROOT / results.SUMMARY)}
+    rows = {(row["data"], row["name"]): row for row in record.summary(ROOT / record.SUMMARY)}
     tables = list((ROOT / "results").glob("*/*.csv"))
     assert len(tables) >= 3
     for path in tables:
@@ -74,7 +74,7 @@ def test_the_readme_says_what_the_leak_was_measured_to_be():
 
 
 def test_no_figure_in_the_results_shows_a_lesion():
-    shown = [path.name for path in (ROOT / "results").rglob("*.png") if path.name in results.SHOWS_LESIONS]
+    shown = [path.name for path in (ROOT / "results").rglob("*.png") if path.name in record.SHOWS_LESIONS]
     assert shown == []
 
 

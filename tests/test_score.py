@@ -15,13 +15,13 @@ import pytest
 from closure import ROOT
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from dermaline import forms
 from dermaline.classes import CLASSES
+from dermaline.commands.score import score
 from dermaline.errors import DermalineError
 from dermaline.evaluation import summary
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.params import whole
-from dermaline.score import score
+from dermaline.user_files import forms
 
 # pandas 3 dropped the name under which the scorer calls `DataFrame.map`, and archives are for its segmentation task;
 # all else is the scorer as it is published.

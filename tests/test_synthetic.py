@@ -17,7 +17,9 @@ from PIL import Image
 from dermaline.classes import CLASSES
 from dermaline.data import ham10000
 from dermaline.params.data import Data
-from dermaline.sources import archive, patients, synthetic
+from dermaline.sources import archive
+from dermaline.sources.synthetic import images as synthetic
+from dermaline.sources.synthetic import patients
 
 ROOT = Path(__file__).parents[1]
 
@@ -170,7 +172,7 @@ def test_killed_midway_it_leaves_no_raw_folder(tmp_path):
     raw = tmp_path / "raw"
     command = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests');"
-        "from test_synthetic import settings; from dermaline.sources import synthetic;"
+        "from test_synthetic import settings; from dermaline.sources.synthetic import images as synthetic;"
         "synthetic.fetch(settings(images=5000), Path(sys.argv[1]), workers=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", command, str(raw)], cwd=ROOT)

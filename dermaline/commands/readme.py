@@ -1,5 +1,6 @@
 """The README's tables, made from the files that were measured."""
 
+import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline import campaign
 from dermaline.classes import DIAGNOSES
+from dermaline.commands import campaign
+from dermaline.commands.record import TABLE, summary
 from dermaline.errors import DermalineError
 from dermaline.evaluation.compare import REFERENCE
 from dermaline.files import write_text
-from dermaline.results import TABLE, summary
 
 README = Path("README.md")
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
@@ -24,6 +25,14 @@ COLUMNS = {
     "macro AUC": "macro_auc",
 }
 MISSING = ["not yet measured", *[""] * (len(COLUMNS) - 1)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def main(options: argparse.Namespace) -> None:
+    write_readme()
 
 
 def write_readme() -> None:

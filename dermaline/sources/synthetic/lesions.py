@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dermaline.sources import skin
-from dermaline.sources.criteria import STRUCTURES
-from dermaline.sources.skin import Patch
+from dermaline.sources.synthetic import skin
+from dermaline.sources.synthetic.criteria import STRUCTURES
+from dermaline.sources.synthetic.skin import Patch
 
 # The mean share of its traits that a lesion borrows from a diagnosis it can be mistaken for. Raise it and the classes
 # grow harder to tell apart (0: every lesion is a textbook case; 1: most are hopeless).

@@ -7,18 +7,18 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dermaline import forms
 from dermaline.data import words
 from dermaline.data.metadata import MISSING, encode
-from dermaline.data.photographs import less_suffix
 from dermaline.errors import DermalineError
+from dermaline.user_files import forms
+from dermaline.user_files.photographs import less_suffix
 
 SHOWN = 5  # words that are not known
 
-Known = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
+MetadataLookup = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 
 
-def read_metadata(path: Path | None, wanted: list[str]) -> Known:
+def read_metadata(path: Path | None, wanted: list[str]) -> MetadataLookup:
     """A function from image ids to what the table at `path` says of them; without a table, None for all.
 
     Ids may have an image's suffix; columns and words may be the ISIC archive's, see `words`. Said on stderr: how many

@@ -1,5 +1,6 @@
 """A released model: the last run's models in half precision, with all that `predict` needs, in git."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,24 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from dermaline.commands.record import require_last_run
 from dermaline.errors import DermalineError
 from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
-from dermaline.results import require_last_run
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_sensitivity", "ece")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def main(options: argparse.Namespace) -> str:
+    return release()
 
 
 def release() -> str:

@@ -4,6 +4,7 @@ The rows stand in a file of `campaigns/`. It calls the stage scripts as DVC does
 also runs where DVC is not: on a borrowed GPU, in parts.
 """
 
+import argparse
 import copy
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 from pydantic import Field, ValidationError
 
+from dermaline.commands.record import check_data, keep_table, machine
 from dermaline.data.batches import PREPARED, SPLIT, packed_size
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
@@ -32,7 +34,6 @@ from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
 from dermaline.params.base import Section, Seed, fault, read_as
 from dermaline.params.whole import Params
-from dermaline.results import check_data, keep_table, machine
 from dermaline.versions import installed
 
 
@@ -91,6 +92,17 @@ class Model:
     @property
     def predictions(self) -> Path:
         return self.folder / f"{self.settings.predict.tta}.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="such as campaigns/recipes.yaml")
+    parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time")
+    parser.add_argument("--minutes", type=float, default=1e6, metavar="N", help="then stop; call again to go on")
+
+
+def main(options: argparse.Namespace) -> str:
+    return run(options.file, options.data, options.jobs, options.minutes)
 
 
 def run(path: Path, data: str, jobs: int, minutes: float) -> str:

@@ -1,18 +1,18 @@
 """The command `predict`: trained models on photographs from anywhere, the results in a table."""
 
+import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline import forms
 from dermaline.classes import CLASSES
+from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
-from dermaline.data import photographs
 from dermaline.errors import DermalineError
 from dermaline.files import replacing, require_file
 from dermaline.inference.decision import Decision, load
@@ -23,44 +23,44 @@ from dermaline.models.store import facts
 from dermaline.params import whole
 from dermaline.params.base import Size
 from dermaline.params.whole import Params
-from dermaline.patients import Known, read_metadata
-from dermaline.release import DECISION, RELEASED
+from dermaline.user_files import forms, photographs
+from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
 
 
-class Chosen(NamedTuple):
+class ModelSelection(NamedTuple):
     """Model folders, in the order of the decision's recipes, and how they decide, in words too."""
 
     folders: list[Path]
     decision: Decision
-    said: str
+    description: str
 
 
-def predict(
-    paths: Sequence[Path],
-    models: Sequence[Path],
-    decision: Path | None,
-    last_run: bool,
-    output: Path,
-    form: str,
-    metadata: Path | None,
-    tta: str | None,
-    device: str,
-) -> str:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
+    models = parser.add_mutually_exclusive_group()
+    several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
+    models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
+    models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
+    parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
+    output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
+    parser.add_argument("--output", type=Path, **output)
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
+    parser.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
+    parser.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
+    devices = ("auto", "cpu", "cuda", "mps")
+    parser.add_argument(
+        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
+    )
+
+
+def main(options: argparse.Namespace) -> str:
     """Predict every photograph of `paths` and write a table; images that can't be used are named on stderr.
 
     Images are decoded at `prepare.size` and then resized to the network's input, as the pipeline does: the network
     sees what it was trained on, in shape and sharpness, and the numbers agree with those of the predict stage.
 
     Args:
-        paths: image files, folders and zips, see `photographs.find`.
-        models: model folders; none: see `choose`.
-        decision: of exactly these models, what `evaluate` wrote; without one they are averaged plainly.
-        last_run: whether it is the last run's models, not the released ones, when none are named.
-        output: the CSV file to write, whole or not at all.
-        form: a key of `FORMS`.
-        metadata: a table as of `read_metadata`; None, and images it lacks: nothing is known.
-        tta: None is as the model's folder or `predict.tta` says.
-        device: as `compute.device`.
+        options: of `add_arguments`.
 
     Returns:
         A line that says what was done.
@@ -68,31 +68,28 @@ def predict(
     Raises:
         DermalineError: something given is missing or wrong, or, once the others are written, images were bad.
     """
+    output = options.output
     require_file(output)
-    options, found = whole.read(), photographs.find(paths)
-    chosen = choose(models, decision, last_run)
-    known = read_metadata(metadata, [one.image_id for one in found])
-    members, sizes = zip(*(_member(folder, device, tta, options) for folder in chosen.folders), strict=True)
-    ensemble = Ensemble(members, sizes, chosen.decision)
-    if ensemble.takes_metadata and metadata is None:
+    params, found = whole.read(), photographs.find(options.paths)
+    selection = choose(options.model, options.decision, options.last_run)
+    metadata = read_metadata(options.metadata, [one.image_id for one in found])
+    loaded = [_member(folder, options.device, options.tta, params) for folder in selection.folders]
+    members, sizes = zip(*loaded, strict=True)
+    ensemble = Ensemble(members, sizes, selection.decision)
+    if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
-    blocks = photographs.decoded(found, sorted(set(sizes)), options.prepare.max_megapixels)
-    with replacing(output) as partial:
-        with (
-            # A file's name may be any bytes, which no encoding has.
-            partial.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
-            tqdm(total=len(found), disable=None) as progress,
-        ):
-            bad = _write(file, blocks, ensemble, known, FORMS[form], progress)
+    blocks = photographs.decoded(found, sorted(set(sizes)), params.prepare.max_megapixels)
+    with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:
+        bad = _write(partial, blocks, ensemble, metadata, FORMATS[options.format], progress)
         if bad == len(found):
             raise DermalineError(f"none of {bad} images could be used, see above; {output} is not written")
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
     tried = ", ".join(sorted({member.tta for member in members}))
-    return f"{len(found)} images -> {output}; {chosen.said}; tta {tried}; on {in_words(members[0].device)}"
+    return f"{len(found)} images -> {output}; {selection.description}; tta {tried}; on {in_words(members[0].device)}"
 
 
-def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Chosen:
+def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> ModelSelection:
     """The models and the decision that the options mean: when no model is named, the released ones or the last run's.
 
     Raises:
@@ -101,8 +98,10 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Cho
     if len(set(models)) < len(models):
         raise DermalineError("--model: one is named twice; name each once")
     if models and decision is None:
-        said = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
-        return Chosen(list(models), plain([str(path) for path in models]), f"{said}, not calibrated, largest decides")
+        what = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
+        return ModelSelection(
+            list(models), plain([str(path) for path in models]), f"{what}, not calibrated, largest decides"
+        )
     if decision is not None and not models:
         raise DermalineError(f"{decision}: of which models? name them with --model")
     if decision is None:
@@ -116,7 +115,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Cho
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
         folders = [named[name] for name in fitted.recipes]
     fitted.require(folders)
-    return Chosen(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
+    return ModelSelection(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
 
 
 def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tuple[Member, Size]:
@@ -130,24 +129,26 @@ def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tu
 
 
 def _write(
-    file: TextIO,
+    path: Path,
     blocks: Iterator[photographs.Block],
     ensemble: Ensemble,
-    known: Known,
-    form: Callable[[list[str], Outcome], pd.DataFrame],
+    metadata: MetadataLookup,
+    to_table: Callable[[list[str], Outcome], pd.DataFrame],
     progress: tqdm,
 ) -> int:
     """Write the rows of block after block; gives the number of bad images, each named on stderr."""
     header, bad = True, 0
-    for block in blocks:
-        for name, reason in block.bad.items():
-            progress.write(f"skipped {name}: {reason}", file=sys.stderr)
-        if block.image_ids:
-            outcome = ensemble(block.images, known(block.image_ids))
-            form(block.image_ids, outcome).to_csv(file, index=False, header=header, lineterminator="\n")
-            header = False
-        bad += len(block.bad)
-        progress.update(len(block.image_ids) + len(block.bad))
+    # A file's name may be any bytes, which no encoding has.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        for block in blocks:
+            for name, reason in block.bad.items():
+                progress.write(f"skipped {name}: {reason}", file=sys.stderr)
+            if block.image_ids:
+                outcome = ensemble(block.images, metadata(block.image_ids))
+                to_table(block.image_ids, outcome).to_csv(file, index=False, header=header, lineterminator="\n")
+                header = False
+            bad += len(block.bad)
+            progress.update(len(block.image_ids) + len(block.bad))
     return bad
 
 
@@ -166,4 +167,4 @@ def _isic(image_ids: list[str], outcome: Outcome) -> pd.DataFrame:
     return forms.to_isic(image_ids, outcome.confidences)
 
 
-FORMS: dict[str, Callable[[list[str], Outcome], pd.DataFrame]] = {"csv": _own, "isic": _isic}
+FORMATS: dict[str, Callable[[list[str], Outcome], pd.DataFrame]] = {"csv": _own, "isic": _isic}

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermaline import forms
 from dermaline.classes import CLASSES
-from dermaline.data.photographs import less_suffix
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.tables import SUSPECTED
+from dermaline.user_files import forms
+from dermaline.user_files.photographs import less_suffix
 
 ROUNDED = 0.01  # by which a sum of probabilities may miss 1 when they were rounded to three digits or half precision
 WEIGHT = "score_weight"

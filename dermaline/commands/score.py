@@ -1,11 +1,11 @@
 """The command `score`: predictions against the truth, by the same code as the evaluate stage."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dermaline.answers import joined, read_predictions, read_truth
 from dermaline.classes import CLASSES, DIAGNOSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import summary, tables
@@ -13,8 +13,22 @@ from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.metrics import HEADLINE, OF_CHANCES, PER_CLASS
 from dermaline.files import require_file, write_json
 from dermaline.params import whole
+from dermaline.user_files.answers import joined, read_predictions, read_truth
 
 REPLICATES = (10, 100_000)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=Path, help="what predict wrote, in either format")
+    parser.add_argument("truth", type=Path, help="image_id, dx and maybe lesion_id; or ISIC's image, MEL, NV, ...")
+    parser.add_argument(
+        "--output", type=Path, default=Path("scores.json"), metavar="FILE.json", help="default: %(default)s"
+    )
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates for the intervals")
+
+
+def main(options: argparse.Namespace) -> str:
+    return score(options.predictions, options.truth, options.output, options.bootstrap)
 
 
 def score(predictions: Path, truth: Path, output: Path, replicates: int) -> str:

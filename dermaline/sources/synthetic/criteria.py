@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dermaline.sources.skin import Map, Patch
+from dermaline.sources.synthetic.skin import Map, Patch
 
 MESH = 0.058  # the distance between the holes of a pigment network
 

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from dermaline.classes import CLASSES
 from dermaline.params.data import Data
 from dermaline.pool import processes
-from dermaline.sources import archive, camera, lesions
-from dermaline.sources.patients import patient
+from dermaline.sources import archive
+from dermaline.sources.synthetic import camera, lesions
+from dermaline.sources.synthetic.patients import patient
 
 # HAM10000's images and lesions of each diagnosis.
 IMAGES: dict[str, int] = {"akiec": 327, "bcc": 514, "bkl": 1099, "df": 115, "mel": 1113, "nv": 6705, "vasc": 142}

@@ -1,5 +1,6 @@
-"""Measured results: a run's metrics files or a table of models, put into `results/` with a row in its summary."""
+"""The command `record`, and the results it keeps: metrics files of a run or tables, a row each in their summary."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -24,6 +25,17 @@ HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_a
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("confusion", "per_class", "protocols", "slices", "models")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the row's name, such as the recipe's")
+    parser.add_argument("--data", required=True, help="what it was measured on, such as ham10000")
+    parser.add_argument("--made-by", required=True, metavar="COMMAND", help="the command that made it")
+    parser.add_argument("--seconds", required=True, type=float, help="how long that command took")
+
+
+def main(options: argparse.Namespace) -> Path:
+    return record(options.name, options.data, options.made_by, options.seconds)
 
 
 def record(name: str, data: str, command: str, seconds: float) -> Path:

@@ -1,0 +1,1 @@
+"""The commands beside the pipeline, one a module: `add_arguments` says what it takes, `main` does it."""

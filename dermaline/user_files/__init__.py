@@ -1,0 +1,1 @@
+"""Files of the user's own: photographs, and tables of patients, predictions and diagnoses."""
