@@ -26,8 +26,7 @@ from dermaline import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.models.network import input_size
-from dermaline.params import whole
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.sources.archive import RawZip
 from dermaline.training.augment import augment
 
@@ -54,7 +53,7 @@ class Photographs(Dataset):
 
 
 def main() -> None:
-    recipe = whole.read().recipes[RECIPE]
+    recipe = read_recipe(RECIPE)
     size = input_size(recipe)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ from dermaline.data.batches import PREPARED, load_images
 from dermaline.data.split import leaked, split_images
 from dermaline.models.network import Network, input_size
 from dermaline.params import whole
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.split import Split
 
 RECIPE, SEEDS = "lite0_ham", range(10)
@@ -36,7 +36,7 @@ def main() -> None:
     data = parser.parse_args().data
     record.check_data(data)
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
-    recipe, device = whole.read().recipes[RECIPE], fabric("auto", "auto")
+    recipe, device = read_recipe(RECIPE), fabric("auto", "auto")
     known = features(index, recipe, device)
     options = whole.read().split
     found = {

@@ -14,15 +14,14 @@ import torch
 from benchmarks.measure import Row, in_turns, keep, row, seconds
 from benchmarks.step import Step
 from dermaline import errors
-from dermaline.params import whole
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe
 
 SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2
 
 
 def main() -> None:
     backbone = sys.argv[1] if sys.argv[1:] else "tf_efficientnet_lite0"
-    recipe = whole.read().recipes["lite0"].model_copy(update={"backbone": backbone, "size": SIZE})
+    recipe = read_recipe("lite0").model_copy(update={"backbone": backbone, "size": SIZE})
     frozen = recipe.model_copy(update={"phases": [recipe.phases[-1].model_copy(update={"backbone": 0})]})
     ours = Step(recipe)
     kind = ours.fabric.device.type
@@ -66,10 +65,10 @@ def alone(backbone: str, keep_memory: int) -> float:
     code = f"""if True:
         import sys; sys.argv[1:] = ["{backbone}"]
         from dermaline import compute
-        from dermaline.params import whole
+        from dermaline.params.recipe import read_recipe
         if not {keep_memory}: compute._keep_memory = lambda: None
         from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, steps
-        recipe = whole.read().recipes["lite0"].model_copy(update={{"backbone": "{backbone}", "size": SIZE}})
+        recipe = read_recipe("lite0").model_copy(update={{"backbone": "{backbone}", "size": SIZE}})
         step = Step(recipe)
         print(np.median(in_turns([partial(steps, step, step.batch(BATCH, SIZE))], ROUNDS)))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from benchmarks.step import Step
 from dermaline import errors
 from dermaline.compute import fabric
 from dermaline.models.network import input_size
-from dermaline.params import whole
+from dermaline.params.recipe import read_recipe
 from dermaline.training.augment import augment
 from dermaline.training.checkpoint import Scratch
 from dermaline.training.loop import Training, Work
@@ -25,7 +25,7 @@ ROUNDS, STEPS = 5, 11
 
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "lite0"
-    recipe = whole.read().recipes[name]
+    recipe = read_recipe(name)
     device = fabric("auto", recipe.precision)
     training = Training(recipe, *examples(device.device), device, Scratch("benchmark"))
     work = training.begin(recipe.phases[-1])
@@ -69,7 +69,7 @@ def rest(training: Training, work: Work, whole: float) -> dict[str, float]:
         "reading the batch": lambda: work.images[chosen.to(work.images.device)],
         "augmentation": lambda: augment(images, work.recipe.size or training.size, work.recipe, generator),
         "average of the weights": lambda: training.average and training.average.update(training.network, step=1000),
-        "clipping": lambda: torch.nn.utils.clip_grad_norm_(training.network.parameters(), work.recipe.clip),
+        "clipping": lambda: torch.nn.utils.clip_grad_norm_(training.network.parameters(), work.recipe.clip_grad),
     }
     for parameter in training.network.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline.params import whole
+from dermaline.params.recipe import read_recipe
 from dermaline.training.loop import VALIDATED
 
 
 def main() -> None:
-    recipes = whole.read().recipes
     for path in sorted(Path("results").glob("*/*/*.csv")):
         if path.stem == path.parent.name:
-            print(f"{path}\n{judged(pd.read_csv(path), recipes[path.stem].plain_epochs).round(3).to_string()}\n")
+            print(f"{path}\n{judged(pd.read_csv(path), read_recipe(path.stem).no_mix_epochs).round(3).to_string()}\n")
 
 
 def judged(history: pd.DataFrame, plain: int) -> pd.DataFrame:

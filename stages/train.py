@@ -26,7 +26,7 @@ from dermaline.files import DIGITS, from_root, write_text
 from dermaline.models import store
 from dermaline.params.base import load
 from dermaline.params.compute import Compute
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import read_recipe
 from dermaline.training import balance
 from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import Examples, Training
@@ -34,7 +34,7 @@ from dermaline.training.loop import Examples, Training
 
 def main() -> None:
     name = sys.argv[1]
-    recipe = load(Recipe, f"recipes.{name}")
+    recipe = read_recipe(name)
     compute = load(Compute, "compute")
     device = fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
@@ -42,7 +42,7 @@ def main() -> None:
     begun = store.start(start, split_digest())
     leaks = bool(begun) and not begun["same_split"]
     if leaks and not recipe.start_of_other_split:
-        what = f"recipes.{name}: weights: {start} is not known to be of this split: it may have seen its val and test"
+        what = f"recipe {name}: weights: {start} is not known to be of this split: it may have seen its val and test"
         raise DermalineError(f"{what}; train that one on this split first, or set start_of_other_split")
     doubts = [*balance.warnings(recipe), *["warning: no score of this model will be a measurement"] * leaks]
     for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from closure import ROOT
+from parameters import put_parameters
 
 from dermaline.classes import CLASSES
-from dermaline.params import whole
+from dermaline.params.recipe import read_recipe
 
 SHARES = (327, 514, 1099, 115, 1113, 6705, 142)  # the images of HAM10000 by class
 SITES = ("back", "face", "trunk")
@@ -94,11 +95,7 @@ def project(folder: Path, recipes: tuple[str, ...] = ("lite0", "lite0_ham"), les
     table = index(lesions)
     for name in ("data/predictions", "data/prepared", "plots/training"):
         (folder / name).mkdir(parents=True)
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text = text.replace("ensemble: [lite0] ", f"ensemble: [{', '.join(recipes)}] ").replace(
-        "bootstrap: 1000", "bootstrap: 60"
-    )
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    put_parameters(folder, {"ensemble": list(recipes), "evaluate.bootstrap": 60})
     table.drop(columns="split").to_csv(folder / "data/prepared/index.csv", index=False)
     table[["image_id", "split"]].to_csv(folder / "data/split.csv", index=False)
     np.save(folder / "data/prepared/images.npy", images(table))
@@ -106,7 +103,7 @@ def project(folder: Path, recipes: tuple[str, ...] = ("lite0", "lite0_ham"), les
         predictions(table, seed=seed).to_csv(folder / f"data/predictions/{name}.csv", index=False)
         history().to_csv(folder / f"plots/training/{name}.csv", index=False)
         (folder / f"models/{name}").mkdir(parents=True)
-        recipe = whole.read(ROOT / "params.yaml").recipes["lite0"].model_dump(mode="json") | {"size": [36, 48]}
+        recipe = read_recipe("lite0", ROOT).model_dump(mode="json") | {"size": [36, 48]}
         (folder / f"models/{name}/recipe.json").write_text(
             json.dumps({"recipe": recipe, "size": recipe["size"]}), encoding="utf-8"
         )

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from ruamel.yaml import YAML
+from parameters import put_parameters
 
 ROOT = Path(__file__).parent.parent
 
@@ -222,12 +222,12 @@ def wait_until(condition, seconds=20):
 
 def start_download(folder, data, **environment):
     """Start the download stage in `folder` as DVC does, with the project's parameters changed by `data`."""
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    for name, value in data.items():
-        params["data"][name] = params["data"][name] | value if isinstance(value, dict) else value
     folder.mkdir(exist_ok=True)
-    with (folder / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(params, file)
+    flat = {name: value for name, value in data.items() if not isinstance(value, dict)}
+    changes = {f"data.{name}": value for name, value in flat.items()}
+    for name in data.keys() - flat.keys():
+        changes |= {f"data.{name}.{key}": value for key, value in data[name].items()}
+    put_parameters(folder, changes)
     kept = {name: value for name, value in os.environ.items() if not re.match("KAGGLE_|.*_proxy$|DVC_", name, re.I)}
     home = {"HOME": str(folder), "PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
     command = [sys.executable, "-m", "stages.download"]

@@ -6,8 +6,7 @@ import torch
 from closure import ROOT
 from scipy.ndimage import affine_transform
 
-from dermaline.params import whole
-from dermaline.params.recipe import Augment
+from dermaline.params.recipe import Augment, read_recipe
 from dermaline.training.augment import augment, draw, rectangles
 
 NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
@@ -20,7 +19,7 @@ def test_without_ranges_augmentation_only_resizes():
 
 
 def test_every_image_of_a_batch_is_augmented_by_itself():
-    options = whole.read(ROOT / "params.yaml").recipes["lite0"]
+    options = read_recipe("lite0", ROOT)
     images = torch.randint(0, 256, (1, 3, 24, 32), dtype=torch.uint8).expand(8, -1, -1, -1)
     found = augment(images, (24, 32), options, torch.Generator().manual_seed(0))
     assert len({tuple(image.flatten().tolist()) for image in found}) == 8
@@ -45,7 +44,7 @@ def noise(count: int = 64) -> torch.Tensor:
 
 
 def test_erasing_fills_a_rectangle_of_the_wanted_share_of_images():
-    options = NO_AUGMENT.model_copy(update={"erasing": 0.5})
+    options = NO_AUGMENT.model_copy(update={"random_erasing": 0.5})
     images = noise(400)
     changed = (augment(images, (24, 32), options, torch.Generator().manual_seed(0)) - images / 255).abs() > 1e-3
     area = changed.any(dim=1).float().mean(dim=(1, 2))
@@ -55,8 +54,8 @@ def test_erasing_fills_a_rectangle_of_the_wanted_share_of_images():
     assert fill[:, changed[area.argmax()].any(dim=0)].std(dim=1).max() < 1e-5
 
 
-RANGES = {"flip": True, "rotation": 180.0, "zoom": 0.5, "stretch": 0.3, "shift": 0.2}
-RANGES |= {"brightness": 0.3, "contrast": 0.5, "saturation": 0.5, "colour_cast": 0.2, "erasing": 1.0}
+RANGES = {"flip": True, "rotation": 180.0, "scale": 0.5, "aspect_ratio": 0.3, "translate": 0.2}
+RANGES |= {"brightness": 0.3, "contrast": 0.5, "saturation": 0.5, "colour_cast": 0.2, "random_erasing": 1.0}
 GEOMETRY, COLOUR = tuple(RANGES)[:5], tuple(RANGES)[5:9]
 
 
@@ -71,10 +70,10 @@ def test_geometry_is_scipys_affine_transform_of_what_was_drawn(ranges):
     for number, image in enumerate(images.double().numpy() / 255):
         angle = np.radians(drawn["rotation"][number, 0] * options.rotation)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        longer = (1 + options.stretch) ** (drawn["stretch"][number, 0] / 2)
+        longer = (1 + options.aspect_ratio) ** (drawn["aspect_ratio"][number, 0] / 2)
         mirror = np.sign(drawn["flip"][number, 0]) if options.flip else 1
-        matrix = turn @ np.diag([1 / longer, longer * mirror]) / (1 + options.zoom) ** drawn["zoom"][number, 0]
-        shift = drawn["shift"][number, ::-1] * options.shift * sides
+        matrix = turn @ np.diag([1 / longer, longer * mirror]) / (1 + options.scale) ** drawn["scale"][number, 0]
+        shift = drawn["translate"][number, ::-1] * options.translate * sides
         offset = (sides - 1) / 2 - matrix @ (sides - 1) / 2 + shift
         expected = [affine_transform(plane, matrix, offset, order=1, mode="reflect") for plane in image]
         assert found[number] == pytest.approx(np.array(expected), abs=1e-4)

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from closure import ROOT
-from ruamel.yaml import YAML
+from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from stage import run_stage
 
@@ -31,9 +31,9 @@ TINY = {  # two trainings, one a fold; views are no training of their own
     "folds": True,
     "set": {
         "split.folds": 2,
-        "recipes.RECIPE.size": [32, 32],
-        "recipes.RECIPE.precision": "32-true",  # portable takes two threads of each of several
-        "recipes.RECIPE.phases": [{"name": "head", "epochs": 1, "backbone": 0, "head": 3}],
+        "recipe.size": [32, 32],
+        "recipe.precision": "32-true",  # portable takes two threads of each of several
+        "recipe.phases": [{"name": "head", "epochs": 1, "backbone": 0, "head": 3}],
     },
     "rows": [
         {"name": "plain", "recipes": ["lite0"]},
@@ -49,11 +49,8 @@ def folder(tmp_path_factory):
     Their ids are made numbers, as some data sets have them, and no diagnosis is rare, so that two folds can be dealt.
     """
     folder = tmp_path_factory.mktemp("campaign")
-    settings = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    settings["data"]["synthetic"] |= {"images": 140, "size": [48, 64]}
-    settings["prepare"]["size"] = [48, 64]
-    settings["evaluate"] |= {"bootstrap": 20, "calibration": "none"}
-    (folder / "params.yaml").write_text(json.dumps(settings))
+    small = {"data.synthetic.images": 140, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
+    put_parameters(folder, small | {"evaluate.bootstrap": 20, "evaluate.calibration": "none"})
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "dermaline").symlink_to(ROOT / "dermaline")
     for stage in ("download", "prepare"):
@@ -157,7 +154,7 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
 
 @pytest.mark.usefixtures("done")
 def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
-    rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipes.RECIPE.weights": "gone"}}]
+    rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipe.weights": "gone"}}]
     with pytest.raises(DermalineError, match=r"train.log: exit status 1: error: recipe: weights.*, and 1 more"):
         call("broken", rows=rows)
     assert pd.read_csv("results/synthetic/broken.csv").model.tolist() == ["plain"]
@@ -177,11 +174,9 @@ def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     safetensors.torch.save_file({"conv_stem.weight": torch.zeros(1)}, "moved/timm.safetensors")
     assert store.start(Path("moved/timm.safetensors"), split) is None
     monkeypatch.chdir(second)  # its fold is tested on images that the first was trained on
-    settings = json.loads(Path("params.yaml").read_text())
-    settings["recipes"]["lite0"]["weights"] = str(weights)
-    Path("params.yaml").write_text(json.dumps(settings))
+    put_parameters(second, recipe={"weights": str(weights)})
     monkeypatch.setattr(sys, "argv", ["train", "lite0"])
-    with pytest.raises(DermalineError, match=r"recipes.lite0: weights: .* is not known to be of this split"):
+    with pytest.raises(DermalineError, match=r"recipe lite0: weights: .* is not known to be of this split"):
         train.main()
 
 
@@ -198,7 +193,7 @@ def test_a_model_that_has_seen_its_test_images_is_not_measured():
 def test_each_run_and_each_starting_weights_are_another_training(project):
     start = project / "start.safetensors"
     given = campaign.Campaign.model_validate(
-        TINY | {"seeds": [0, 1], "set": {"split.folds": 2, "recipes.RECIPE.weights": start.name}}
+        TINY | {"seeds": [0, 1], "set": {"split.folds": 2, "recipe.weights": start.name}}
     )
     folders = []
     for content in (b"one", b"other", b"one"):
@@ -230,11 +225,9 @@ def test_generated_images_are_not_called_real():
 
 def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkeypatch):
     monkeypatch.chdir(ROOT)
-    longer = TINY["rows"][0] | {"set": {"recipes.RECIPE.phases.0.epochs": 7}}
+    longer = TINY["rows"][0] | {"set": {"recipe.phases.0.epochs": 7}}
     given = campaign.Campaign.model_validate(TINY | {"rows": [longer, TINY["rows"][1]]})
-    epochs = [
-        campaign.members(given, row, Run(0, 0))[0].settings.recipes["lite0"].phases[0].epochs for row in given.rows
-    ]
+    epochs = [campaign.members(given, row, Run(0, 0))[0].training.phases[0].epochs for row in given.rows]
     assert epochs == [7, 1]
 
 
@@ -256,7 +249,7 @@ def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):
 
 def test_a_key_or_a_value_that_params_yaml_has_not_is_named(monkeypatch):
     monkeypatch.chdir(ROOT)
-    for change, said in (({"recipes.RECIPE.lrr": 1}, "no 'recipes.lite0.lrr'"), ({"recipes.RECIPE.lr": "x"}, "number")):
+    for change, said in (({"recipe.lrr": 1}, "no parameter 'recipe.lrr'"), ({"recipe.lr": "x"}, "number")):
         given = campaign.Campaign.model_validate(TINY | {"set": change})
         with pytest.raises(DermalineError, match=said):
             campaign.members(given, given.rows[0], Run(0, None))

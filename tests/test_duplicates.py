@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
+from parameters import put_parameters
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from stage import run_stage
 
@@ -151,9 +151,8 @@ def test_groups_do_not_depend_on_the_size_nor_on_the_copy(own, tmp_path, monkeyp
             for name, content in zip(names, images, strict=True):
                 raw.add_image(name, content)
             raw.write_table(facts(12, image_id=names).sort_values("image_id"))
-        for size in ("[48, 64]", "[60, 60]", "[192, 256]"):
-            text = (ROOT / "params.yaml").read_text().replace("  size: [192, 256]         # h", f"  size: {size}  # h")
-            (folder / "params.yaml").write_text(text)
+        for size in ([48, 64], [60, 60], [192, 256]):
+            put_parameters(folder, {"prepare.size": size})
             monkeypatch.chdir(folder)
             prepare.main()
             groups.add((folder / "data/prepared/index.csv").read_bytes())
@@ -167,7 +166,7 @@ def test_a_large_group_is_reported_and_warned_about(tmp_path):
         for number in range(7):
             raw.add_image(f"X_{number:02}", jpeg(frame(0 if number < 5 else number)))
         raw.write_table(facts(7))
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    put_parameters(tmp_path)
     result = run_stage(tmp_path, "prepare")
     assert result.stdout.startswith("warning: near-duplicates join 5 lesions (5 images) to one group, L_00; look at")
     report = json.loads((tmp_path / "data/prepared/report.json").read_text())

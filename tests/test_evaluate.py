@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from closure import ROOT
+from parameters import put_parameters
 from sklearn import metrics as reference
 from stage import error_line, run_stage
 
@@ -92,7 +92,7 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
 
 def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
     fakes.project(tmp_path, ("lite0",), lesions=400)
-    ask(tmp_path, "decision: balanced")
+    put_parameters(tmp_path, {"evaluate.decision": "balanced"})
     assert run_stage(tmp_path, "evaluate").returncode == 0
     made = decision.load(tmp_path / "metrics/decision.json")
     assert made.tau > 0
@@ -107,19 +107,9 @@ def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
     assert headline["lesion_accuracy"] == round((np.array(CLASSES)[shares.argmax(axis=1)] == lesions["dx"]).mean(), 6)
 
 
-def ask(folder, *lines):
-    """Set keys of `evaluate` in the project's params.yaml."""
-    path = folder / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    for line in lines:
-        text = re.sub(rf"^  {line.split(':')[0]}: \w+ ", f"  {line} ", text, flags=re.MULTILINE)
-        assert f"  {line} " in text
-    path.write_text(text, encoding="utf-8")
-
-
 def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
     fakes.project(tmp_path, lesions=300)
-    ask(tmp_path, "decision: balanced")
+    put_parameters(tmp_path, {"evaluate.decision": "balanced"})
     assert run_stage(tmp_path, "evaluate").returncode == 0
     path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")
     before = path.read_bytes()
@@ -167,13 +157,13 @@ def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
 def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path, monkeypatch):
     fakes.project(tmp_path, lesions=300)
     monkeypatch.chdir(tmp_path)
-    ask(tmp_path, "reference: lite0_ham")
+    put_parameters(tmp_path, {"evaluate.reference": "lite0_ham"})
     evaluate.main()
     models = pd.read_csv(tmp_path / "plots/models.csv").set_index("model")
     assert models["macro_auc_verdict"].eq("reference").tolist() == [False, True, False]
     gained = models["macro_auc"]["ensemble"] - models["macro_auc"]["lite0_ham"]
     assert models["macro_auc_difference"]["ensemble"] == pytest.approx(gained, abs=2e-6)
-    ask(tmp_path, "reference: lite1")
+    put_parameters(tmp_path, {"evaluate.reference": "lite1"})
     with pytest.raises(DermalineError, match=r"evaluate.reference: no model 'lite1'; did you mean 'lite0'"):
         evaluate.main()
 

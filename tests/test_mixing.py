@@ -6,7 +6,7 @@ import torch
 from dermaline.params.recipe import Mixing
 from dermaline.training.mixing import mix
 
-OFF = {"mixup": 0, "cutmix": 0, "plain_epochs": 0, "metadata_dropout": 0}
+OFF = {"mixup": 0, "cutmix": 0, "no_mix_epochs": 0, "metadata_dropout": 0}
 BATCH = 64
 
 

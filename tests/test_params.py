@@ -1,83 +1,126 @@
 """The parameter file: what it refuses, and how it says so."""
 
+import shutil
+
 import pytest
 from closure import ROOT
+from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
 
 from dermaline.errors import DermalineError
 from dermaline.params import whole
 from dermaline.params.base import load
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, Train, read_recipe, recipe_names
 
 
 @pytest.fixture
 def edited(tmp_path):
-    """A copy of params.yaml with one text replaced by another."""
+    """A copy of the parameters with one text replaced by another in one of the files; its folder."""
 
-    def edit(old: str, new: str):
-        text = (ROOT / "params.yaml").read_text()
+    def edit(old: str, new: str, file: str = "params.yaml"):
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+        path = tmp_path / file
+        text = path.read_text()
         assert old in text
-        path = tmp_path / "params.yaml"
         path.write_text(text.replace(old, new, 1))
-        return path
+        return tmp_path
 
     return edit
 
 
 @pytest.mark.parametrize("written", ["1e-5", "1e-05", "1.0e-5", "0.00001"])
 def test_every_way_to_write_a_small_number_is_a_number(edited, written):
-    path = edited("lr: 1e-3", f"lr: {written}")
-    assert load(Recipe, "recipes.lite0", path).lr == 1e-5
+    assert read_recipe("lite0", edited("lr: 1e-3", f"lr: {written}")).lr == 1e-5
 
 
-def test_a_recipe_states_only_what_differs_from_its_base(edited):
-    lite0 = whole.read(ROOT / "params.yaml").recipes["lite0"]
-    real = whole.read(ROOT / "params.yaml").recipes["lite0_ham"]
-    assert real.size == (192, 256)
-    assert real.lr == lite0.lr
+def test_a_recipe_is_the_section_train_but_for_what_its_file_states():
+    train = load(Train, "train", ROOT / "params.yaml").model_dump()
+    for name in recipe_names(ROOT):
+        stated = YAML(typ="safe", pure=True).load((ROOT / f"recipes/{name}.yaml").read_text())
+        assert read_recipe(name, ROOT) == Recipe.model_validate(train | stated)
+        said_again = [key for key in stated if key in train and stated[key] == train[key]]
+        assert said_again == []
+
+
+def test_the_parameters_are_written_as_dvc_writes_them_so_that_a_change_is_one_line(tmp_path):
+    for path in (ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")):
+        copy = tmp_path / path.name
+        shutil.copy(path, copy)
+        with modify_yaml(copy) as content:
+            content["some"] = "more"  # what `dvc exp run -S` does
+        assert copy.read_text() == path.read_text() + "some: more\n"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("batch_size: 32", "batchsize: 32", "recipes.lite0: unknown key 'batchsize'; did you mean 'batch_size'?"),
-        ("  val: 0.15", "  val: 0.7", "split.val: 0.7 is outside 0.01 to 0.49"),
-        ("dropout: 0.2", "dropout: .nan", "recipes.lite0.dropout: Input should be a finite number (got nan)"),
-        ("epochs: 1,", "epochs: one,", "recipes.lite0.phases.0.epochs: Input should be a valid integer"),
-        ("ensemble: [lite0]", "ensemble: [lite]", "ensemble: no recipe 'lite'; did you mean 'lite0'?"),
-        ("name: all", "name: head", "recipes.lite0: phases: each needs a name of its own"),
-        ("ensemble: [lite0]", "ensemble: []", "ensemble: is empty; name at least one of recipes"),
-        ("ensemble: [lite0]", "ensemble: [lite0, lite0]", "ensemble: 'lite0' is there twice"),
-        ("reference: null", "reference: lite1", "evaluate.reference: no model 'lite1'; did you mean 'lite0'?"),
+        ("  val: 0.15", "  val: 0.7", "params.yaml: split.val: 0.7 is outside 0.01 to 0.49"),
+        (
+            "- lite0\n",
+            "- lite\n",
+            "recipes/lite.yaml: not found; params.yaml names it in ensemble; did you mean 'lite0'?",
+        ),
+        ("ensemble:                  ", "ensemble: []\nolder: ", "params.yaml: unknown key 'older'"),
+        ("- lite0\n", "- lite0\n- lite0\n", "params.yaml: ensemble: 'lite0' is there twice"),
+        (
+            "  reference: ",
+            "  reference: lite1",
+            "params.yaml: evaluate.reference: no model 'lite1'; did you mean 'lite0'?",
+        ),
         ("source: synthetic", "source: kagle", "data.source: Input should be 'synthetic', 'kaggle', 'dataverse' or"),
-        ("ensemble: [lite0]", 'ensemble: ["lite0;id"]', "recipes: 'lite0;id' is no name: letters, digits, _ and -"),
-        ("ensemble: [lite0]", "ensemble: [../lite0]", "recipes: '../lite0' is no name"),
-        ("  lite0_ham:", "  lite0.v2:", "recipes: 'lite0.v2' is no name"),
-        ("  lite0_ham:", "  my recipe:", "recipes: 'my recipe' is no name"),
-        ("  lite0_ham:", '  "-f":', "recipes: '-f' is no name"),
-        ("  lite0_ham:", '  "":', "recipes: '' is no name"),
+        ("- lite0\n", '- "lite0;id"\n', "ensemble: 'lite0;id' is no name: letters, digits, _ and -"),
+        ("- lite0\n", "- ../lite0\n", "ensemble: '../lite0' is no name"),
+        ("- lite0\n", "- lite0.v2\n", "ensemble: 'lite0.v2' is no name"),
+        ("- lite0\n", "- my recipe\n", "ensemble: 'my recipe' is no name"),
+        ("- lite0\n", '- "-f"\n', "ensemble: '-f' is no name"),
+        ("- lite0\n", '- ""\n', "ensemble: '' is no name"),
+        ("- lite0\n", "- ensemble\n", "'ensemble' is the name of them all together"),
         ("split:\n", "splits:\n", "unknown key 'splits'; did you mean 'split'?"),
+        (
+            "  batch_size: 32",
+            "  batchsize: 32",
+            "params.yaml: train: unknown key 'batchsize'; did you mean 'batch_size'?",
+        ),
+        ("  dropout: 0.2", "  dropout: .nan", "params.yaml: train.dropout: Input should be a finite number (got nan)"),
+        ("epochs: 1\n", "epochs: one\n", "params.yaml: train.phases.0.epochs: Input should be a valid integer"),
+        ("name: all", "name: head", "params.yaml: train: phases: each needs a name of its own"),
+        ("train:   ", "train:\n  backbone: vit\n", "params.yaml: train: unknown key 'backbone'"),
     ],
 )
-def test_a_wrong_entry_is_named_in_one_line(edited, old, new, message):
+def test_a_wrong_entry_is_named_in_one_line(edited, monkeypatch, old, new, message):
+    monkeypatch.chdir(edited(old, new))
     with pytest.raises(DermalineError) as problem:
-        whole.read(edited(old, new))
+        whole.ensemble()
+    assert message in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("backbone: x\nlr: -1", "recipes/lite0.yaml: lr: -1.0 is outside"),
+        ("backbone: x\nlrr: 1", "recipes/lite0.yaml: unknown key 'lrr'; did you mean 'lr'?"),
+        ("backbone: x\nphases: []", "recipes/lite0.yaml: phases: each needs a name"),
+        ("lr: 1", "recipes/lite0.yaml: backbone: Field required"),
+        ("# nothing", "recipes/lite0.yaml: Input should be a valid dictionary"),
+    ],
+)
+def test_a_fault_of_a_recipe_is_named_with_its_file(edited, stated, message):
+    folder = edited("backbone: tf_efficientnet_lite0", stated, "recipes/lite0.yaml")
+    with pytest.raises(DermalineError) as problem:
+        read_recipe("lite0", folder)
     assert message in str(problem.value)
     assert "\n" not in str(problem.value)
 
 
 def test_broken_yaml_and_a_missing_file_are_one_line(tmp_path, edited):
     with pytest.raises(DermalineError, match="not YAML"):
-        whole.read(edited("split:", "split: ["))
+        whole.read(edited("split:", "split: [") / "params.yaml")
     with pytest.raises(DermalineError, match="not found; run at the project's root"):
         whole.read(tmp_path / "none.yaml")
 
 
 def test_a_key_that_is_not_there_names_the_nearest():
-    with pytest.raises(DermalineError, match=r"no key 'recipes.lite1'; did you mean 'lite0'"):
-        load(Recipe, "recipes.lite1", ROOT / "params.yaml")
-
-
-def test_no_recipe_holds_a_mapping_that_an_heir_would_share():
-    """A mapping inside a recipe is one object for base and heir, and DVC's -S on one is undone by the other."""
-    for recipe in whole.read(ROOT / "params.yaml").recipes.values():
-        assert [key for key, value in recipe.model_dump().items() if isinstance(value, dict)] == []
+    with pytest.raises(DermalineError, match=r"no key 'trains'; did you mean 'train'"):
+        load(Train, "trains", ROOT / "params.yaml")

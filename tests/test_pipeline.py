@@ -18,18 +18,20 @@ COPIED = (
     "requirements.txt",
     "dvc.yaml",
     "params.yaml",
+    "recipes",
     ".dvcignore",
     ".gitignore",
     ".gitattributes",
 )
 SMALL = (  # what is made small, in the words of params.yaml
-    ("    images: 2000\n    size: [192, 256]", "    images: 210\n    size: [48, 64]"),
-    ("  size: [192, 256]         # height, width of the packed", "  size: [48, 64]  # height, width of the packed"),
-    ("    size: [96, 128] ", "    size: [32, 48] "),
-    ("name: all, epochs: 6,", "name: all, epochs: 1,"),
+    ("    images: 2000\n", "    images: 210\n"),
+    ("    size:                  # height, width\n    - 192\n    - 256", "    size:\n    - 48\n    - 64"),
+    ("  size:                    # height, width of the packed images\n  - 192\n  - 256", "  size:\n  - 48\n  - 64"),
+    ("the backbone's own\n  - 96\n  - 128", "the backbone's own\n  - 32\n  - 48"),
+    ("    epochs: 6\n", "    epochs: 1\n"),
     ("bootstrap: 1000", "bootstrap: 20"),
     ("  dpi: 150", "  dpi: 50"),
-    ("    precision: portable ", "    precision: 32-true "),  # on one thread: the tests are run beside each other
+    ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
 )
 EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
 
@@ -110,13 +112,13 @@ def test_a_bootstrap_setting_runs_no_network(repository):
 
 
 def test_a_new_recipe_is_one_training(repository):
-    repository.edit("  lite0_ham:", "  other:\n    <<: *lite0\n    seed: 7\n  lite0_ham:")
-    repository.edit("ensemble: [lite0]", "ensemble: [lite0, other]")
+    (repository.folder / "recipes/other.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 7\n")
+    repository.edit("- lite0\n", "- lite0\n- other\n")
     stages = repository.repro()
     assert sorted(stages) == ["evaluate", "plot", "predict@other", "split", "train@other"]  # the split checks the name
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
-    repository.edit("ensemble: [lite0, other]", "ensemble: [lite0]")
+    repository.edit("- other\n", "")
     repository.run("dvc repro evaluate")
     before, after = repository.run("git show HEAD:dvc.lock"), (repository.folder / "dvc.lock").read_text()
     of_evaluate = [YAML(typ="safe").load(lock)["stages"]["evaluate"] for lock in (before, after)]
@@ -125,24 +127,23 @@ def test_a_new_recipe_is_one_training(repository):
 
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
-    repository.edit("    size: [192, 256]", "    size: [160, 224]")
+    repository.edit("mixup: 0.2", "mixup: 0.3", "recipes/lite0_ham.yaml")
     assert repository.repro() == []
 
 
 def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc_uses_it(repository):
     name = "../kept;touch ran"
-    repository.edit("ensemble: [lite0]", f'ensemble: ["{name}"]')
-    repository.edit("  lite0_ham:", f'  "{name}":\n    <<: *lite0\n  lite0_ham:')
+    repository.edit("- lite0\n", f'- "{name}"\n')
     (repository.folder / name[3:]).mkdir()  # where DVC would make room for the model
     done = repository.attempt("dvc repro")
     assert ran(done.stdout) == ["split"]
-    assert f"error: params.yaml: recipes: '{name}' is no name" in done.stderr
+    assert f"error: params.yaml: ensemble: '{name}' is no name" in done.stderr
     assert (repository.folder / name[3:]).is_dir()
     assert not (repository.folder / "ran").exists()
 
 
 def test_an_experiment_changes_parameters_decodes_nothing_again_and_is_listed(repository):
-    recipe = "-S recipes.lite0.seed=1 -S recipes.lite0.lr=1e-5 -S recipes.lite0.phases.0.head=2"
+    recipe = "-S train.seed=1 -S recipes/lite0.yaml:+lr=1e-5 -S train.phases.0.head=2"
     said = repository.run(f"dvc exp run --name seed1 -S split.seed=1 {recipe}")
     assert ran(said) == ["split", "train@lite0", "predict@lite0", "evaluate", "plot"]
     recipe = json.loads((repository.folder / "models/lite0/recipe.json").read_text())["recipe"]
@@ -151,12 +152,8 @@ def test_an_experiment_changes_parameters_decodes_nothing_again_and_is_listed(re
     assert recipe["phases"][0]["head"] == 2
     assert "seed1" in repository.run("dvc exp list --name-only")
     changed = json.loads(repository.run("dvc params diff --json"))
-    assert set(changed["params.yaml"]) == {
-        "split.seed",
-        "recipes.lite0.seed",
-        "recipes.lite0.lr",
-        "recipes.lite0.phases",
-    }
+    assert set(changed["params.yaml"]) == {"split.seed", "train.seed", "train.phases"}
+    assert set(changed["recipes/lite0.yaml"]) == {"lr"}
     assert json.loads(repository.run("dvc metrics diff --json"))["metrics/test.json"]
 
 

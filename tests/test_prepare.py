@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
+from parameters import put_parameters
 from PIL import ExifTags, Image, ImageFilter
 from stage import error_line, run_stage
 
@@ -49,8 +49,7 @@ def metadata(count: int) -> pd.DataFrame:
 
 @pytest.fixture
 def folder(tmp_path):
-    text = (ROOT / "params.yaml").read_text().replace("  size: [192, 256]         # h", "  size: [48, 64]  # h")
-    (tmp_path / "params.yaml").write_text(text)
+    put_parameters(tmp_path, {"prepare.size": [48, 64]})
     return tmp_path
 
 
@@ -64,8 +63,7 @@ def write_raw(folder, jpegs: list[bytes], table: pd.DataFrame | None = None) -> 
 
 
 def drop_bad_images(folder) -> None:
-    path = folder / "params.yaml"
-    path.write_text(path.read_text().replace("bad_images: stop", "bad_images: drop"))
+    put_parameters(folder, {"prepare.bad_images": "drop"})
 
 
 def test_good_images_are_packed_in_the_order_of_the_index(folder):

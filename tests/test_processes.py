@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 from closure import ROOT
-from ruamel.yaml import YAML
+from parameters import put_parameters
 from stage import run_stage
 from torch import nn
 
@@ -22,8 +22,10 @@ from dermaline.training.loop import Training, Work
 
 PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU
     **{"backbone": "convnext_atto", "weights": "none", "size": [32, 48], "drop_path": 0, "dropout": 0, "flip": False},
-    **dict.fromkeys(("rotation", "zoom", "stretch", "shift", "brightness", "contrast", "saturation", "colour_cast"), 0),
-    **{"precision": "32-true", "batch_size": 16, "lr": 1e-3, "accumulate": 2},
+    **dict.fromkeys(
+        ("rotation", "scale", "aspect_ratio", "translate", "brightness", "contrast", "saturation", "colour_cast"), 0
+    ),
+    **{"precision": "32-true", "batch_size": 16, "lr": 1e-3, "grad_accum_steps": 2},
     "phases": [tiny.phase("head", 1, 0, 1), tiny.phase("all", 2, 1, 1)],
 }
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -34,11 +36,8 @@ STARTS = {"one": (1, [sys.executable]), "fabric": (2, [sys.executable]), "torchr
 def project(tmp_path_factory):
     """A folder with small generated images, prepared and split, and the plain recipe in its params.yaml."""
     folder = tmp_path_factory.mktemp("processes")
-    settings = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    settings["data"]["synthetic"] |= {"images": 210, "size": [48, 64]}
-    settings["prepare"]["size"] = [48, 64]
-    settings["recipes"]["lite0"] |= PLAIN
-    (folder / "params.yaml").write_text(json.dumps(settings))
+    small = {"data.synthetic.images": 210, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
+    put_parameters(folder, small, recipe=PLAIN)
     for stage in ("download", "prepare", "split"):
         assert run_stage(folder, stage).returncode == 0
     return folder
@@ -47,9 +46,7 @@ def project(tmp_path_factory):
 def started(project, start: str) -> subprocess.Popen:
     """A training, started in one of the ways, in a process group of its own."""
     devices, command = STARTS[start]
-    settings = json.loads((project / "params.yaml").read_text())
-    settings["compute"] |= {"device": "cpu", "devices": devices}
-    (project / "params.yaml").write_text(json.dumps(settings))
+    put_parameters(project, {"compute.device": "cpu", "compute.devices": devices})
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(project)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     return subprocess.Popen([*command, "-m", "stages.train", "lite0"], cwd=project, env=environment, **pipes)
@@ -97,7 +94,7 @@ def test_killed_and_started_again_they_go_on_from_the_last_epoch_to_the_same_cur
 
 
 def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
-    recipe = tiny.recipe(batch_size=12, accumulate=2)
+    recipe = tiny.recipe(batch_size=12, grad_accum_steps=2)
     examples = SimpleNamespace(labels=torch.arange(50) % 7, images=lambda size: None)
 
     def epoch(share: slice) -> list[list[torch.Tensor]]:

@@ -1,4 +1,4 @@
-"""Every recipe of params.yaml, as it stands, trains: one epoch of each of its phases, at a size a laptop can take."""
+"""Every recipe of recipes/, as it stands, trains: one epoch of each of its phases, at a size a laptop can take."""
 
 import pytest
 import tiny
@@ -6,12 +6,11 @@ from closure import ROOT
 
 from dermaline.compute import fabric
 from dermaline.models import store
-from dermaline.params import whole
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe, recipe_names
 from dermaline.training.checkpoint import Scratch
 from dermaline.training.loop import Training
 
-RECIPES = whole.read(ROOT / "params.yaml").recipes
+RECIPES = {name: read_recipe(name, ROOT) for name in recipe_names(ROOT)}
 WINDOWED = ("vit", "swin")  # patches and windows need sizes that they divide
 
 

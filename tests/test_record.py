@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from closure import ROOT
+from parameters import put_parameters
 
 from dermaline.commands import record
 from dermaline.commands.release import release
@@ -28,7 +29,7 @@ def run(tmp_path, monkeypatch) -> Path:
     for name in record.SERIES:
         shutil.copy(RECORDED / f"{name}.csv", "plots")
     shutil.copy(RECORDED / "lite0.csv", "plots/training")
-    shutil.copy(ROOT / "params.yaml", ".")
+    put_parameters(tmp_path)
     facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}
     Path("models/lite0/recipe.json").write_text(json.dumps(facts))
     Path("data/prepared/index.csv").write_text(f"image_id,{SOURCE}\nISIC_0000000,{GENERATED}\n")
@@ -59,7 +60,7 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
         record.record("lite0", "synthetic", "make", 162)
     assert not Path("results").exists()
     shutil.copy(RECORDED / "split.json", "metrics")
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("ensemble: [lite0]", "ensemble: [vit]"))
+    put_parameters(run, {"ensemble": ["vit"]})
     with pytest.raises(DermalineError, match=r"^dvc\.lock: evaluate: "):
         record.record("lite0", "synthetic", "make", 162)
 

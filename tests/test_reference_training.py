@@ -23,7 +23,15 @@ SIZE = (32, 48)
 STEPS = (slice(0, 2), slice(2, 4), slice(4, 5))  # of an epoch of five batches, two of them to a step
 EVERYTHING = {
     **{"backbone": "test_convnext", "weights": "none", "size": SIZE, "metadata": "concat", "metadata_dropout": 0.3},
-    **{"batch_size": 8, "accumulate": 2, "lr": 0.002, "weight_decay": 0.3, "warmup": 0.25, "clip": 4, "ema": 0.8},
+    **{
+        "batch_size": 8,
+        "grad_accum_steps": 2,
+        "lr": 0.002,
+        "weight_decay": 0.3,
+        "warmup": 0.25,
+        "clip_grad": 4,
+        "ema": 0.8,
+    },
     **{
         "loss": "focal",
         "class_weight_power": 0.5,
@@ -31,7 +39,15 @@ EVERYTHING = {
         "logit_adjustment": 0.5,
         "sampler_power": 0.3,
     },
-    **{"mixup": 0.4, "cutmix": 0.4, "plain_epochs": 1, "erasing": 0.5, "select": "loss", "patience": 100, "seed": 5},
+    **{
+        "mixup": 0.4,
+        "cutmix": 0.4,
+        "no_mix_epochs": 1,
+        "random_erasing": 0.5,
+        "monitor": "loss",
+        "patience": 100,
+        "seed": 5,
+    },
     "phases": [tiny.phase("head", 2, 0, 3), tiny.phase("all", 3, 0.5, 1)],
 }
 
@@ -68,10 +84,10 @@ def reference(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[float]]:
                     group["lr"] = peak * scale
                 optimizer.zero_grad()
                 for chosen in batches[together]:
-                    plain = number >= phase.epochs - recipe.plain_epochs
+                    plain = number >= phase.epochs - recipe.no_mix_epochs
                     loss = batch_loss(network, recipe, chosen, generator, plain=plain)
                     (loss / len(batches[together])).backward()
-                clip_grad_norm_(network.parameters(), recipe.clip)
+                clip_grad_norm_(network.parameters(), recipe.clip_grad)
                 optimizer.step()
                 decay = min(recipe.ema, (taken - 1) / taken) if taken else 0
                 for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):

@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from closure import ROOT
+from parameters import put_parameters
 from safetensors.torch import load_file, save_file
 
 from dermaline.commands.predict import choose
@@ -46,7 +47,7 @@ def run(tmp_path, monkeypatch):
     decided(["lite0"])
     details = {"lite0": {"image_level": {"accuracy": 0.5, "cases": 3}}}
     (tmp_path / "metrics/details.json").write_text(json.dumps(details))
-    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    put_parameters(tmp_path)
     return tmp_path
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from closure import ROOT
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from parameters import put_parameters
 
 from dermaline.classes import CLASSES
 from dermaline.data.groups import groups, stratum
@@ -186,8 +186,7 @@ def test_a_near_duplicate_of_a_trained_lesion_is_a_leak():
 @pytest.mark.parametrize("unit", ["lesion", "image"])
 def test_the_stage_says_how_much_leaks(unit, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("unit: lesion", f"unit: {unit}"))
+    put_parameters(tmp_path, {"split.unit": unit})
     Path("data/prepared").mkdir(parents=True)
     index = pd.DataFrame({"lesion_id": [f"{dx}{n % 10}" for dx in CLASSES for n in range(40)]})
     index = index.assign(dx=np.repeat(CLASSES, 40), group=index.lesion_id, image_id=[f"i{n}" for n in range(280)])

@@ -57,7 +57,7 @@ def test_the_whole_network_moves_in_the_second_phase(trained):
 
 def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     phases = [tiny.phase("good", LEARNS, 1, 3), tiny.phase("ruin", 1, 100, 100)]
-    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "select": "balanced_accuracy"}
+    options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "monitor": "balanced_accuracy"}
     training = trained(phases=phases, patience=100, seed=SEED, **options)
     best = training.run()
     scores = training.scores()
@@ -114,9 +114,9 @@ def test_a_loss_that_is_not_finite_is_one_clear_line(trained):
 
 def test_a_score_without_a_value_is_one_clear_line(trained):
     """Of one class alone there is no AUC: nothing could be selected by it, and an empty model would be kept."""
-    training = trained(select="macro_auc")
+    training = trained(monitor="macro_auc")
     training.val.labels = torch.zeros_like(training.val.labels)
-    with pytest.raises(DermalineError, match=r"^val_macro_auc is nan in epoch 1; select by another"):
+    with pytest.raises(DermalineError, match=r"^val_macro_auc is nan in epoch 1; monitor another score"):
         training.run()
 
 
@@ -154,7 +154,7 @@ def test_gradients_of_several_batches_add_up_to_those_of_one(trained):
     options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "optimizer": "sgd"}
     options["phases"] = [tiny.phase("head", 1, 0, 1)]
     one = trained("one", batch_size=16, **options).run()
-    two = trained("two", batch_size=8, accumulate=2, **options).run()
+    two = trained("two", batch_size=8, grad_accum_steps=2, **options).run()
     none = trained("none", batch_size=8, **options).run()
     heads = [name for name in one if name.startswith("head")]
     assert heads
@@ -163,9 +163,9 @@ def test_gradients_of_several_batches_add_up_to_those_of_one(trained):
 
 
 def test_everything_switched_on_at_once_learns_and_resumes_to_the_same_bits(trained, monkeypatch):
-    options = {"mixup": 0.4, "cutmix": 1, "erasing": 0.5, "metadata": "film"}
-    options |= {"metadata_dropout": 0.5, "schedule": "restarts", "cycles": 2, "accumulate": 2}
-    options |= {"plain_epochs": 1, "batch_size": 8}
+    options = {"mixup": 0.4, "cutmix": 1, "random_erasing": 0.5, "metadata": "film"}
+    options |= {"metadata_dropout": 0.5, "schedule": "restarts", "cycles": 2, "grad_accum_steps": 2}
+    options |= {"no_mix_epochs": 1, "batch_size": 8}
     options |= {"loss": "focal", "sampler_power": 1, "head": "mlp", "attention": "cbam"}
     whole = trained("whole", **options)
     weights = whole.run()

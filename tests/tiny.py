@@ -5,14 +5,13 @@ from closure import ROOT
 from torch.nn.functional import interpolate
 
 from dermaline.data.metadata import MISSING
-from dermaline.params import whole
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.training.loop import Examples
 
 
 def recipe(name: str = "lite0", **changes) -> Recipe:
     """A shipped recipe at 32 x 48 pixels, one frozen epoch and two whole ones, in fp32."""
-    base = whole.read(ROOT / "params.yaml").recipes[name].model_dump()
+    base = read_recipe(name, ROOT).model_dump()
     phases = [phase("head", 1, 0, 3), phase("all", 2, 0.5, 1)]
     small = {"size": (32, 48), "batch_size": 16, "phases": phases, "precision": "32-true"}
     return Recipe.model_validate(base | small | changes)

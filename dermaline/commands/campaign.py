@@ -33,6 +33,7 @@ from dermaline.inference.decided import cross_fitted, decide
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
 from dermaline.params.base import Section, Seed, fault, read_as
+from dermaline.params.recipe import Recipe, read_recipe, recipe_path
 from dermaline.params.whole import Params
 from dermaline.versions import installed
 
@@ -52,7 +53,7 @@ class Campaign(Section):
     split: Literal["val", "test"]  # whose images are scored
     seeds: list[Seed]
     folds: bool = False  # a cross-validation: with each seed once for each of `split.folds` folds
-    set: dict[str, Any]  # for every row: a dotted key of params.yaml, RECIPE in it for the row's own, and its value
+    set: dict[str, Any]  # for every row: a dotted key of params.yaml, or recipe.KEY of its own recipes, and its value
     rows: list[Row]
 
 
@@ -72,6 +73,7 @@ class Model:
 
     recipe: str
     settings: Params
+    training: Recipe
 
     @cached_property
     def folder(self) -> Path:
@@ -82,7 +84,7 @@ class Model:
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
         decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
         decides["packages"] = installed()
-        decides["recipe"] = self.settings.recipes[self.recipe].model_dump(mode="json")
+        decides["recipe"] = self.training.model_dump(mode="json")
         weights = Path(decides["recipe"]["weights"])
         if weights.is_file():
             decides["weights"] = digest(weights)
@@ -166,14 +168,15 @@ def members(campaign: Campaign, row: Row, one: Run) -> list[Model]:
     """The models of one row and run, each under `params.yaml` with what campaign and row set."""
     found = []
     for recipe in row.recipes:
-        changed = whole.read().model_dump(mode="json")
-        changes = campaign.set | row.set | {"ensemble": [recipe], f"recipes.{recipe}.seed": one.seed}
+        tree = whole.read().model_dump(mode="json") | {"recipe": read_recipe(recipe).model_dump(mode="json")}
+        changes = campaign.set | row.set | {"ensemble": [recipe], "recipe.seed": one.seed}
         changes |= {"split.fold": one.fold} if campaign.folds else {}
         for key, value in changes.items():
-            holder, last = _find(changed, key.replace("RECIPE", recipe))
+            holder, last = _find(tree, key)
             holder[last] = copy.deepcopy(value)  # a later key may change a part of it
         try:
-            found.append(Model(recipe, Params.model_validate(changed)))
+            own = Recipe.model_validate(tree.pop("recipe"))
+            found.append(Model(recipe, Params.model_validate(tree), own))
         except ValidationError as problem:
             raise DermalineError(f"campaign row '{row.name}': {fault(problem)}") from None
     return found
@@ -191,7 +194,7 @@ def _find(tree: dict | list, key: str) -> tuple[dict | list, str | int]:
             tree = tree[part]
         tree[last]
     except (KeyError, IndexError, TypeError):
-        raise DermalineError(f"campaign: set: params.yaml has no '{key}'") from None
+        raise DermalineError(f"campaign: set: there is no parameter '{key}'") from None
     return tree, last
 
 
@@ -203,6 +206,7 @@ def do(same: Sequence[Model], deadline: float) -> str | None:
         (folder / PREPARED).symlink_to(PREPARED.absolute())
     for model in same:
         write_json(folder / "params.yaml", model.settings.model_dump(mode="json"), exact=True)  # JSON is YAML
+        write_json(recipe_path(recipe, folder), model.training.model_dump(mode="json"), exact=True)
         stages = [] if (folder / SPLIT).exists() else [["split"]]
         stages += [] if (folder / f"models/{recipe}").exists() else [["train", recipe]]
         for stage in [] if model.predictions.exists() else [*stages, ["predict", recipe]]:

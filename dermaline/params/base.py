@@ -62,7 +62,7 @@ def load(kind: type[Of], key: str, path: Path = PARAMS) -> Of:
 
     Args:
         kind: what it is to be: a section, or the type of a leaf.
-        key: a dotted path such as `split` or `recipes.lite0`; a stage may only ask for what its
+        key: a dotted path such as `split` or `data.source`; a stage may only ask for what its
             `params` in `dvc.yaml` name.
         path: the file, read as DVC reads it (YAML 1.2, so `1e-5` and `1e-05` are numbers).
 
@@ -75,7 +75,7 @@ def load(kind: type[Of], key: str, path: Path = PARAMS) -> Of:
         if part not in known:
             raise DermalineError(f"{path}: no key '{key}'; {nearest(part, known)}")
         entry = entry[part]
-    return _checked(kind, entry, path, key)
+    return checked(kind, entry, path, key)
 
 
 def read_as(kind: type[Of], path: Path, advice: str) -> Of:
@@ -84,7 +84,7 @@ def read_as(kind: type[Of], path: Path, advice: str) -> Of:
     Raises:
         DermalineError: it is missing (with `advice`), no YAML, or no `kind`: the first of its faults.
     """
-    return _checked(kind, _read(path, advice), path, "")
+    return checked(kind, _read(path, advice), path)
 
 
 def _read(path: Path, advice: str) -> Any:
@@ -96,7 +96,8 @@ def _read(path: Path, advice: str) -> Any:
         raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
 
 
-def _checked(kind: type[Of], content: Any, path: Path, key: str) -> Of:
+def checked(kind: type[Of], content: Any, path: Path, key: str = "") -> Of:
+    """Return the content at `key` of the file at `path` as a `kind`; raise its first fault as a `DermalineError`."""
     try:
         return TypeAdapter(kind).validate_python(content)
     except ValidationError as problem:
@@ -108,5 +109,5 @@ def fault(problem: ValidationError) -> str:
     first = problem.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
-    given = f" (got {first['input']!r})" if first["type"] != "value_error" else ""
+    given = f" (got {first['input']!r})" if first["type"] not in ("value_error", "missing") else ""
     return f"{where}{': ' if where else ''}{what}{given}"

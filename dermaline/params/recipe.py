@@ -1,10 +1,25 @@
-"""An entry of `recipes`: one model to train."""
+"""The section `train`, and the files of `recipes/`: one model to train each."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from dermaline.params.base import Count, NotNegative, Positive, Power, Section, Seed, Share, Size, within
+from dermaline.params.base import (
+    PARAMS,
+    Count,
+    NotNegative,
+    Positive,
+    Power,
+    Section,
+    Seed,
+    Share,
+    Size,
+    checked,
+    load,
+    read_as,
+    within,
+)
 
 
 class Phase(Section):
@@ -26,7 +41,6 @@ class Phase(Section):
 
 
 class Architecture(Section):
-    backbone: str
     weights: str
     start_of_other_split: bool
     size: Size | None  # None: the backbone's own
@@ -47,8 +61,8 @@ class Optimizer(Section):
     cycles: Annotated[int, within(1, 1000)]
     plateau_patience: Count
     plateau_factor: Annotated[float, within(1e-6, 1)]
-    accumulate: Annotated[int, within(1, 10_000)]
-    clip: NotNegative
+    grad_accum_steps: Annotated[int, within(1, 10_000)]
+    clip_grad: NotNegative
 
 
 class Loss(Section):
@@ -63,46 +77,76 @@ class Loss(Section):
 class Augment(Section):
     flip: bool
     rotation: Annotated[float, within(0, 180)]
-    zoom: Annotated[float, within(0, 0.9)]
-    stretch: Annotated[float, within(0, 0.5)]
-    shift: Annotated[float, within(0, 0.5)]
+    scale: Annotated[float, within(0, 0.9)]
+    aspect_ratio: Annotated[float, within(0, 0.5)]
+    translate: Annotated[float, within(0, 0.5)]
     brightness: Annotated[float, within(0, 1)]
     contrast: Annotated[float, within(0, 1)]
     saturation: Annotated[float, within(0, 1)]
     colour_cast: Annotated[float, within(0, 1)]
-    erasing: Share
+    random_erasing: Share
 
 
 class Mixing(Section):
     mixup: Annotated[float, within(0, 10)]
     cutmix: Annotated[float, within(0, 10)]
-    plain_epochs: Annotated[int, within(0, 10**6)]
+    no_mix_epochs: Annotated[int, within(0, 10**6)]
     metadata_dropout: Share
 
 
-class Recipe(Mixing, Augment, Loss, Optimizer, Architecture):
-    """One model to train: everything that decides its weights, side by side.
+class Train(Mixing, Augment, Loss, Optimizer, Architecture):
+    """What every recipe does unless its own file states otherwise.
 
-    Flat on purpose: recipes inherit by YAML's merge key, and a mapping inside would be one object shared by base and
-    heir; `dvc exp run -S` on one of them would be undone by the other without a word (tried with DVC 3.67).
+    Flat on purpose: a recipe's file then states a key or does not, and what it states is no merge of two mappings.
     """
 
     phases: list[Phase]
     batch_size: Annotated[int, within(2, 65536)]
     ema: Annotated[float, within(0, 0.99999)]
-    select: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
+    monitor: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
     patience: Count
     precision: Literal["auto", "bf16-mixed", "32-true", "portable"]
     seed: Seed
 
     @model_validator(mode="after")
-    def _phases_have_names(self) -> "Recipe":
+    def _phases_have_names(self) -> "Train":
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
         return self
 
+
+class Recipe(Train):
+    """One model to train: everything that decides its weights, side by side."""
+
+    backbone: str
+
     def in_phase(self, phase: Phase) -> "Recipe":
         """The recipe as it is in one of its phases: with what the phase states otherwise."""
         stated = ("size", "class_weight_power", "sampler_power")
         return self.model_copy(update={k: getattr(phase, k) for k in stated if getattr(phase, k) is not None})
+
+
+def read_recipe(name: str, root: Path = Path()) -> Recipe:
+    """Read and check a recipe: the section `train` of `params.yaml`, and over it what `recipes/NAME.yaml` states.
+
+    Args:
+        name: of the recipe.
+        root: the folder that holds both.
+
+    Raises:
+        DermalineError: a file is missing, or the first fault in one line, with the file that it is in.
+    """
+    path = recipe_path(name, root)
+    stated = read_as(dict[str, Any], path, "add it, or name another recipe in ensemble")
+    return checked(Recipe, load(Train, "train", root / PARAMS).model_dump() | stated, path)
+
+
+def recipe_path(name: str, root: Path = Path()) -> Path:
+    """The file of a recipe."""
+    return root / "recipes" / f"{name}.yaml"
+
+
+def recipe_names(root: Path = Path()) -> list[str]:
+    """The names of all recipes, in the order of the alphabet."""
+    return sorted(path.stem for path in (root / "recipes").glob("*.yaml"))

@@ -1,6 +1,6 @@
 """Augmentation of a whole batch at once, with random numbers of its own for every image.
 
-Geometry is one resampling (rotation, flip, zoom, stretch and shift make one affine map), colour one matrix
+Geometry is one resampling (rotation, flip, scale, aspect ratio and translation make one affine map), colour one matrix
 product; both run on whatever device the images are on. The random numbers are drawn on the CPU, so a seed means
 the same thing on every device.
 """
@@ -15,7 +15,7 @@ from dermaline.params.recipe import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DRAWS = {  # each operation and how many numbers it needs
-    **{"flip": 1, "rotation": 1, "zoom": 1, "stretch": 1, "shift": 2},
+    **{"flip": 1, "rotation": 1, "scale": 1, "aspect_ratio": 1, "translate": 2},
     **{"brightness": 1, "contrast": 1, "saturation": 1, "colour_cast": 3},
 }
 ERASED = (0.02, 0.2)  # share of the image
@@ -29,7 +29,7 @@ def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, gener
 
     Args:
         images: uint8 [B, 3, H, W].
-        size: height and width of the result; without zoom it shows the whole image, whatever H and W.
+        size: height and width of the result; without `scale` it shows the whole image, whatever H and W.
         options: the ranges, see `params.yaml`.
         generator: a CPU generator, the only source of randomness.
 
@@ -43,7 +43,7 @@ def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, gener
     pixels = images.to(torch.float32).div_(255)
     pixels = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     pixels = _recolour(pixels, *colour)
-    return _erase(pixels, options.erasing, generator) if options.erasing else pixels
+    return _erase(pixels, options.random_erasing, generator) if options.random_erasing else pixels
 
 
 def rectangles(
@@ -74,11 +74,11 @@ def draw(count: int, generator: torch.Generator) -> Draws:
 def _affine(aspect: float, drawn: Draws, options: Augment) -> torch.Tensor:
     """Maps [B, 2, 3] from the result to the image, both in -1..1; `aspect` (width / height) keeps angles right."""
     angle = drawn["rotation"][:, 0] * math.radians(options.rotation)
-    zoom = torch.exp(-drawn["zoom"][:, 0] * math.log1p(options.zoom))
-    stretch = torch.exp(drawn["stretch"][:, 0] * math.log1p(options.stretch) / 2)
-    shift = drawn["shift"] * 2 * options.shift
+    scale = torch.exp(-drawn["scale"][:, 0] * math.log1p(options.scale))
+    stretch = torch.exp(drawn["aspect_ratio"][:, 0] * math.log1p(options.aspect_ratio) / 2)
+    shift = drawn["translate"] * 2 * options.translate
     mirror = torch.where(drawn["flip"][:, 0] < 0, -1, 1) if options.flip else 1
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x = torch.stack([cos * stretch * mirror, -sin / stretch / aspect, shift[:, 0]], dim=1)
     y = torch.stack([sin * stretch * aspect * mirror, cos / stretch, shift[:, 1]], dim=1)
     return torch.stack([x, y], dim=1)

@@ -105,9 +105,9 @@ class Training:
 
     def scores(self, phase: str | None = None) -> list[float]:
         """What epochs (of one phase, or all) are selected by; higher is better."""
-        sign = -1 if self.recipe.select == "loss" else 1
+        sign = -1 if self.recipe.monitor == "loss" else 1
         rows = [row for row in self.history if phase in (None, row["phase"])]
-        return [sign * row[f"val_{self.recipe.select}"] for row in rows]
+        return [sign * row[f"val_{self.recipe.monitor}"] for row in rows]
 
     def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
         work = self.begin(phase)
@@ -152,8 +152,8 @@ class Training:
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
         rate = work.optimizer.param_groups[-1]["lr"]
         row = {"epoch": epoch, "phase": work.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
-        if not math.isfinite(row[by := f"val_{self.recipe.select}"]):
-            raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; select by another score, or lower lr")
+        if not math.isfinite(row[by := f"val_{self.recipe.monitor}"]):
+            raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; monitor another score, or lower lr")
         self.history.append(row)
         if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
@@ -166,7 +166,7 @@ class Training:
         self._start_training(phase)
         generator = torch.Generator().manual_seed(self._seed(epoch))
         steps = list(work.steps(epoch))
-        mixing = number < phase.epochs - recipe.plain_epochs
+        mixing = number < phase.epochs - recipe.no_mix_epochs
         total = torch.zeros((), device=self.fabric.device)
         silent = None if self.fabric.is_global_zero else True  # None: shown on a terminal
         for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=silent)):
@@ -178,8 +178,8 @@ class Training:
                 with self.fabric.no_backward_sync(work.model, enabled=number_in_step < len(batches)):
                     self.fabric.backward(loss)
                 total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
-            if recipe.clip:
-                self.fabric.clip_gradients(work.model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
+            if recipe.clip_grad:
+                self.fabric.clip_gradients(work.model, optimizer, max_norm=recipe.clip_grad, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             if self.average:
@@ -265,9 +265,9 @@ class Work:
         self.images = train.images(recipe.size or size)
 
     def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
-        """An epoch's steps: our share of `accumulate` batches of indices each; without a last one that is not full."""
+        """An epoch's steps: our share of `grad_accum_steps` batches of indices each; without a last one not full."""
         chosen = order(self.labels, self.recipe.sampler_power, self.recipe.seed, epoch)
         batches = [batch for batch in chosen.split(self.recipe.batch_size) if len(batch) == self.recipe.batch_size]
         batches = [batch[self.share] for batch in batches or [chosen]]
-        for start in range(0, len(batches), self.recipe.accumulate):
-            yield batches[start : start + self.recipe.accumulate]
+        for start in range(0, len(batches), self.recipe.grad_accum_steps):
+            yield batches[start : start + self.recipe.grad_accum_steps]
