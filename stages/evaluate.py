@@ -1,10 +1,10 @@
 """Fit the decisions on val, and score every recipe, and their ensemble, on both splits.
 
-Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of val, decided by what was fitted on
-its other half, it writes metrics/val.json (the final model: the ensemble, or the only recipe) and plots/models.csv (all
-beside one another): to choose by. Of the test it writes metrics/test.json (headline of the final model) and series and
-tables in plots/. metrics/details.json has all, with intervals, and metrics/decision.json what the final model needs to
-be used on new images.
+Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of the final model (the ensemble, or the
+only recipe) it writes the key metrics: metrics/val.json, decided by what was fitted on the other half of val, to choose
+by, and metrics/test.json, to report. plots/models.csv compares all models on val; the other series and tables in plots/
+are of the test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
+needs to be used on new images.
 """
 
 from pathlib import Path
@@ -15,14 +15,12 @@ import pandas as pd
 from dermaline import errors, files
 from dermaline.classes import CLASSES
 from dermaline.evaluation import compare, slices, summary, tables
-from dermaline.evaluation.metrics import HEADLINE
+from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference.decided import Decided, cross_fitted, decide
-from dermaline.inference.decision import Decision
 from dermaline.params.base import load
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
-LESION_HEADLINE = ("accuracy", "balanced_accuracy", "macro_auc", "melanoma_sensitivity")
 INDEX = ("data/prepared/index.csv", "data/split.csv")
 PREDICTIONS, PLOTS = Path("data/predictions"), Path("plots")
 
@@ -42,8 +40,8 @@ def main() -> None:
     name, final = list(models.items())[-1]
     final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
-    files.write_json(Path("metrics/val.json"), details[name]["val"])
-    files.write_json(Path("metrics/test.json"), flat(details[name], final.decision))
+    files.write_json(Path("metrics/val.json"), key_metrics(details[name]["val"]))
+    files.write_json(Path("metrics/test.json"), {"test": key_metrics(details[name]["image_level"])})
     write_series(final.test, options.calibration_bins)
     write_table("per_class", summary.per_class_rows(details[name]["image_level"], train_images))
     write_table("protocols", slices.protocol_rows(final.test, final.lesions, options))
@@ -65,17 +63,9 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
     }
 
 
-def flat(details: dict[str, Any], decision: Decision) -> dict[str, float]:
-    """The headline of one model: image level, a few numbers where each lesion counts once, and what was decided."""
-    images, lesions = details["image_level"], details["lesion_averaged"]
-    lesion = {f"lesion_{name}": lesions[name] for name in LESION_HEADLINE if name in lesions}
-    headline = {name: images[name] for name in HEADLINE if name in images}
-    found = {"images": images["cases"], "lesions": lesions["cases"], **headline, **lesion}
-    found |= {"temperature": decision.temperature, "power": decision.power, "tau": decision.tau}
-    if summary.OPERATING_POINT in details:
-        found["melanoma_threshold"] = decision.melanoma_threshold
-        found |= summary.at_threshold(details[summary.OPERATING_POINT])
-    return found
+def key_metrics(scores: dict[str, Any]) -> dict[str, float]:
+    """The few that fit a screen; in val.json under plain names, in test.json under `test`: no column needs a path."""
+    return {name: scores[name] for name in KEY_METRICS if name in scores}
 
 
 def write_series(test: pd.DataFrame, bins: int) -> None:

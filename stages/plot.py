@@ -1,6 +1,6 @@
 """Draw every figure of the final model, the recipes and the data into plots/figures/.
 
-Reads what `evaluate` wrote (plots/*.csv, plots/roc/, plots/pr/, metrics/test.json), plots/training/RECIPE.csv,
+Reads what `evaluate` wrote (plots/*.csv, plots/roc/, plots/pr/, metrics/details.json), plots/training/RECIPE.csv,
 models/RECIPE/recipe.json of the first recipe, data/split.csv and data/prepared/.
 """
 
@@ -45,7 +45,8 @@ def main() -> None:
 
 def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
     """The final model on the test split."""
-    scores = json.loads(Path("metrics/test.json").read_text(encoding="utf-8"))
+    details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
+    scores = list(details.values())[-1]["image_level"]  # of the final model
     confusion, classes = pd.read_csv(PLOTS / "confusion.csv"), pd.read_csv(PLOTS / "per_class.csv")
     roc, pr = ({name: pd.read_csv(PLOTS / kind / f"{name}.csv") for name in CLASSES} for kind in ("roc", "pr"))
     yield "confusion_counts", diagnostics.confusion_matrix(confusion, share=False)

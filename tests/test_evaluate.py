@@ -18,6 +18,7 @@ from dermaline.classes import CLASSES
 from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED
+from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference import decision
 from dermaline.inference.decided import cross_fitted
 from dermaline.params import whole
@@ -46,18 +47,19 @@ def numbers(content):
         yield content
 
 
-def test_headline_is_flat_finite_and_of_the_ensemble(done):
+def test_the_key_metrics_are_few_finite_and_of_the_ensemble(done):
     folder, table = done
-    headline, details = load(folder, "metrics/test.json"), load(folder, "metrics/details.json")
+    val, test, details = (load(folder, f"metrics/{name}.json") for name in ("val", "test", "details"))
     assert sorted(path.name for path in (folder / "data/predictions").iterdir()) == ["lite0.csv", "lite0_ham.csv"]
     assert list(details) == ["lite0", "lite0_ham", "ensemble"]
-    assert len(headline) == 27
-    assert all(math.isfinite(value) for value in numbers({**headline, **details}))
+    assert list(val) == list(test["test"]) == list(KEY_METRICS)
+    assert len(KEY_METRICS) <= 8
+    assert all(math.isfinite(value) for value in numbers([val, test, details]))
     whole = details["ensemble"]["image_level"]
-    assert all(whole[name] == headline[name] for name in whole if name in headline)
-    assert headline["lesion_macro_auc"] == details["ensemble"]["lesion_averaged"]["macro_auc"]
-    test = table[table["split"] == "test"]
-    assert (headline["images"], headline["lesions"]) == (len(test), test["lesion_id"].nunique())
+    assert test["test"].items() <= whole.items()
+    assert val.items() <= details["ensemble"]["val"].items()
+    rows = table[table["split"] == "test"]
+    assert (whole["cases"], details["ensemble"]["lesion_averaged"]["cases"]) == (len(rows), rows["lesion_id"].nunique())
 
 
 def raw(folder, split, recipes=("lite0", "lite0_ham")):
@@ -73,7 +75,8 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     actual, members = raw(folder, "test")
     probabilities, number = made.apply(members)
     predicted = np.array(CLASSES)[number]
-    headline = load(folder, "metrics/test.json")
+    details = load(folder, "metrics/details.json")["ensemble"]
+    headline = details["image_level"]
     assert headline["balanced_accuracy"] == round(reference.balanced_accuracy_score(actual, predicted), 6)
     assert headline["macro_auc"] == pytest.approx(
         reference.roc_auc_score(actual, probabilities, multi_class="ovr"), abs=2e-6
@@ -83,11 +86,9 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     assert rows["actual"].tolist() == actual.tolist()
     assert rows["predicted"].tolist() == predicted.tolist()
     suspected, melanoma = made.suspects_melanoma(probabilities), (actual == "mel").to_numpy()
-    assert headline["melanoma_sensitivity_at_threshold"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
-    assert headline["melanoma_specificity_at_threshold"] == pytest.approx(1 - suspected[~melanoma].mean(), abs=1e-6)
-    decided = {name: headline[name] for name in ("temperature", "tau", "melanoma_threshold")}
-    expected = {name: getattr(made, name) for name in decided}
-    assert decided == pytest.approx(expected, abs=1e-6)
+    point = details["melanoma_operating_point"]
+    assert point["melanoma_sensitivity"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
+    assert point["melanoma_specificity"] == pytest.approx(1 - suspected[~melanoma].mean(), abs=1e-6)
 
 
 def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
@@ -98,20 +99,22 @@ def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
     assert made.tau > 0
     table = pd.read_csv(tmp_path / "data/predictions/lite0.csv").query("split == 'test'")
     probabilities, number = made.apply([table[list(CLASSES)].to_numpy()])
-    headline = load(tmp_path, "metrics/test.json")
+    details = load(tmp_path, "metrics/details.json")["lite0"]
+    headline = details["image_level"]
     assert headline["accuracy"] == round((np.array(CLASSES)[number] == table["dx"]).mean(), 6)
     assert headline["accuracy"] != round((np.array(CLASSES)[probabilities.argmax(axis=1)] == table["dx"]).mean(), 6)
     table[list(CLASSES)] = probabilities
     lesions = table.groupby("lesion_id").agg({"dx": "first"} | dict.fromkeys(CLASSES, "mean"))
     shares = lesions[list(CLASSES)].to_numpy() / np.array(list(made.prior.values())) ** made.tau
-    assert headline["lesion_accuracy"] == round((np.array(CLASSES)[shares.argmax(axis=1)] == lesions["dx"]).mean(), 6)
+    right = np.array(CLASSES)[shares.argmax(axis=1)] == lesions["dx"]
+    assert details["lesion_averaged"]["accuracy"] == round(right.mean(), 6)
 
 
 def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
     fakes.project(tmp_path, lesions=300)
     put_parameters(tmp_path, {"evaluate.decision": "balanced"})
     assert run_stage(tmp_path, "evaluate").returncode == 0
-    path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")
+    path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")["test"]
     before = path.read_bytes()
     for name in ("lite0", "lite0_ham"):
         file = tmp_path / f"data/predictions/{name}.csv"
@@ -121,7 +124,7 @@ def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
         table[~test | (table["dx"] != "vasc")].to_csv(file, index=False)
     assert run_stage(tmp_path, "evaluate").returncode == 0
     assert path.read_bytes() == before
-    assert load(tmp_path, "metrics/test.json")["accuracy"] != headline["accuracy"]
+    assert load(tmp_path, "metrics/test.json")["test"]["accuracy"] != headline["accuracy"]
 
 
 def test_scoring_needs_no_torch():
@@ -131,15 +134,16 @@ def test_scoring_needs_no_torch():
 
 def test_the_tables_agree_with_the_numbers(done):
     folder, _ = done
-    headline = load(folder, "metrics/test.json")
+    details = load(folder, "metrics/details.json")["ensemble"]
+    headline, lesions = details["image_level"], details["lesion_averaged"]
     protocols = pd.read_csv(folder / "plots/protocols.csv").set_index("protocol")
     slices = pd.read_csv(folder / "plots/slices.csv").set_index("value")
     for name in ("accuracy", "balanced_accuracy", "macro_auc"):
         assert protocols[name]["all images"] == headline[name]
-        assert protocols[name]["mean of each lesion"] == headline[f"lesion_{name}"]
+        assert protocols[name]["mean of each lesion"] == lesions[name]
     for name in ("accuracy", "melanoma_sensitivity"):
         assert slices[name]["all"] == headline[name]
-    assert slices["images"][["male", "female"]].sum() == headline["images"]
+    assert slices["images"][["male", "female"]].sum() == headline["cases"]
 
 
 def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
@@ -151,7 +155,6 @@ def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
             for end in ("", "_low", "_high"):
                 assert row[f"{score}{end}"] == details[name]["val"][f"{score}{end}"]
     assert models["accuracy_verdict"].tolist().index("reference") == 0
-    assert all(isinstance(value, float) for value in load(folder, "metrics/val.json").values())
 
 
 def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path, monkeypatch):
@@ -180,7 +183,6 @@ def test_every_interval_holds_its_estimate(done):
         ends = {f"{name}{end}" for name in COMPARED for end in ("_low", "_high")}
         point = {f"melanoma_{name}_at_threshold" for name in ("sensitivity", "specificity")}
         assert set(model["val"]) == set(model["image_level"]["intervals"]) | {"ece"} | ends | point
-    assert load(done[0], "metrics/val.json") == details["ensemble"]["val"]
 
 
 def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
@@ -193,7 +195,7 @@ def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
     options = whole.read(folder / "params.yaml").evaluate
     crossed = cross_fitted(members, counts, options)
     right = (crossed.dx == crossed.predicted).mean()
-    found, melanoma = load(folder, "metrics/val.json"), crossed.dx == "mel"
+    found, melanoma = load(folder, "metrics/details.json")["ensemble"]["val"], crossed.dx == "mel"
     assert found["accuracy"] == pytest.approx(right, abs=1e-6)
     suspected = crossed.melanoma_suspected
     assert found["melanoma_sensitivity_at_threshold"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
@@ -237,11 +239,11 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     rows.to_csv(path, index=False)
     outcome = run_stage(tmp_path, "evaluate")
     assert (outcome.returncode, outcome.stderr) == (0, "")
-    headline, details = load(tmp_path, "metrics/test.json"), load(tmp_path, "metrics/details.json")
+    headline, details = load(tmp_path, "metrics/test.json")["test"], load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
     assert len(pd.read_csv(tmp_path / "plots/models.csv")) == 1
     assert "melanoma_sensitivity" not in headline
-    assert "melanoma_sensitivity_at_threshold" not in headline
+    assert "melanoma_sensitivity" not in details["lite0"]["melanoma_operating_point"]
     assert "recall" not in details["lite0"]["image_level"]["per_class"]["mel"]
     for level in ("image_level", "lesion_averaged"):
         assert details["lite0"][level]["absent_classes"] == ["mel", "vasc"]
@@ -258,7 +260,7 @@ def test_predictions_that_are_all_right_have_no_interval_of_the_auc(tmp_path, mo
     table.to_csv(path, index=False)
     monkeypatch.chdir(tmp_path)
     evaluate.main()
-    found = load(tmp_path, "metrics/val.json")
+    found = load(tmp_path, "metrics/details.json")["lite0"]["val"]
     assert (found["macro_auc"], found["balanced_accuracy"], found["balanced_accuracy_high"]) == (1, 1, 1)
     assert found["balanced_accuracy_low"] < 0.95
     assert "macro_auc_low" not in found
@@ -269,9 +271,10 @@ def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_
     path = tmp_path / "data/predictions/lite0.csv"
     pd.read_csv(path).query("split == 'test' or dx != 'mel'").to_csv(path, index=False)
     assert run_stage(tmp_path, "evaluate").returncode == 0
-    headline = load(tmp_path, "metrics/test.json")
-    assert "melanoma_sensitivity" in headline
-    assert not [name for name in {**headline, **load(tmp_path, "metrics/val.json")} if "threshold" in name]
+    details = load(tmp_path, "metrics/details.json")["lite0"]
+    assert "melanoma_sensitivity" in details["image_level"]
+    assert "melanoma_operating_point" not in details
+    assert not [name for name in details["val"] if "threshold" in name]
     assert decision.load(tmp_path / "metrics/decision.json").melanoma_threshold is None
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from dermaline.commands.record import require_last_run
 from dermaline.errors import DermalineError
+from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import check_clean, facts
@@ -17,7 +18,6 @@ from dermaline.params import whole
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
-MEASURED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "melanoma_sensitivity", "ece")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def write() -> str:
         check_clean(name, known)
     for name, known in said.items():
         test = details[name]["image_level"]
-        measured = rounded({key: test[key] for key in MEASURED if key in test})
+        measured = rounded({key: test[key] for key in KEY_METRICS if key in test})
         _write(name, known | {"tta": tta, "test": measured})
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
     decision.model_copy(update={"models": halves}).save(DECISION)

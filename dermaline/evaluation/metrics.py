@@ -141,6 +141,11 @@ PER_CLASS: dict[str, Metric] = {
     metric.__name__: metric for metric in (precision, recall, specificity, f1, auc, average_precision)
 }
 
+# What one chooses by and reports: the columns of `dvc exp show`.
+KEY_METRICS: tuple[str, ...] = tuple(
+    metric.__name__ for metric in (accuracy, balanced_accuracy, macro_f1, macro_auc, melanoma_sensitivity, nll)
+)
+
 # The metrics that depend on nothing but the predicted class; all the others are of the probabilities.
 OF_DECISIONS: frozenset[str] = frozenset(
     metric.__name__
