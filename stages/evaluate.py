@@ -2,8 +2,8 @@
 
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of the final model (the ensemble, or the
 only recipe) it writes the key metrics: metrics/val.json, decided by what was fitted on the other half of val, to choose
-by, and metrics/test.json, to report. plots/models.csv compares all models on val; the other series and tables in plots/
-are of the test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
+by, and metrics/test.json, to report. plots/evaluation/models.csv compares all models on val; the other tables beside it are of the
+test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
 needs to be used on new images.
 """
 
@@ -22,7 +22,7 @@ from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
 INDEX = ("data/prepared/index.csv", "data/split.csv")
-PREDICTIONS, PLOTS = Path("data/predictions"), Path("plots")
+PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 
 
 def main() -> None:
@@ -42,11 +42,10 @@ def main() -> None:
     files.write_json(Path("metrics/details.json"), details)
     files.write_json(Path("metrics/val.json"), key_metrics(details[name]["val"]))
     files.write_json(Path("metrics/test.json"), {"test": key_metrics(details[name]["image_level"])})
-    write_series(final.test, options.calibration_bins)
-    write_table("per_class", summary.per_class_rows(details[name]["image_level"], train_images))
-    write_table("protocols", slices.protocol_rows(final.test, final.lesions, options))
-    write_table("slices", slices.slice_rows(final.test, index, options))
-    write_table("models", compared.reset_index())
+    series = test_series(final, details[name]["image_level"], train_images, index, options)
+    with files.replacing(TABLES) as folder:
+        for name, table in {**series, "models": compared.reset_index()}.items():
+            files.write_text(folder / f"{name}.csv", table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
 
 
 def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Evaluate) -> dict[str, Any]:
@@ -68,19 +67,19 @@ def key_metrics(scores: dict[str, Any]) -> dict[str, float]:
     return {name: scores[name] for name in KEY_METRICS if name in scores}
 
 
-def write_series(test: pd.DataFrame, bins: int) -> None:
-    """The series for `dvc plots` and for the figures."""
-    write_table("confusion", summary.confusion_rows(test))
-    write_table("reliability", summary.reliability_rows(test, bins))
-    for folder, rows in (("roc", summary.roc_rows), ("pr", summary.precision_rows)):
-        with files.replacing(PLOTS / folder) as partial:
-            for name in CLASSES:
-                write_table(name, rows(test, name), partial)
-
-
-def write_table(name: str, table: pd.DataFrame, folder: Path = PLOTS) -> None:
-    """Write `table` as a CSV file, floats with six digits."""
-    files.write_text(folder / f"{name}.csv", table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
+def test_series(
+    final: Decided, scores: dict[str, Any], train_images: dict[str, int], index: pd.DataFrame, options: Evaluate
+) -> dict[str, pd.DataFrame]:
+    """The tables of the test that `dvc plots` and the figures draw, by the names of their files."""
+    return {
+        "confusion": summary.confusion_rows(final.test),
+        "reliability": summary.reliability_rows(final.test, options.calibration_bins),
+        "per_class": summary.per_class_rows(scores, train_images),
+        "protocols": slices.protocol_rows(final.test, final.lesions, options),
+        "slices": slices.slice_rows(final.test, index, options),
+        **{f"roc/{name}": summary.roc_rows(final.test, name) for name in CLASSES},
+        **{f"pr/{name}": summary.precision_rows(final.test, name) for name in CLASSES},
+    }
 
 
 if __name__ == "__main__":

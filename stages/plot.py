@@ -1,6 +1,6 @@
 """Draw every figure of the final model, the recipes and the data into plots/figures/.
 
-Reads what `evaluate` wrote (plots/*.csv, plots/roc/, plots/pr/, metrics/details.json), plots/training/RECIPE.csv,
+Reads what `evaluate` wrote (plots/evaluation/, metrics/details.json), plots/training/RECIPE.csv,
 models/RECIPE/recipe.json of the first recipe, data/split.csv and data/prepared/.
 """
 
@@ -22,7 +22,7 @@ from dermaline.params.recipe import Recipe
 from dermaline.portable import pin
 from dermaline.training.augment import augment
 
-PLOTS, PREPARED = Path("plots"), Path("data/prepared")
+PLOTS, TABLES, PREPARED = Path("plots"), Path("plots/evaluation"), Path("data/prepared")
 PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
 
 
@@ -47,16 +47,16 @@ def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
     """The final model on the test split."""
     details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
     scores = list(details.values())[-1]["image_level"]  # of the final model
-    confusion, classes = pd.read_csv(PLOTS / "confusion.csv"), pd.read_csv(PLOTS / "per_class.csv")
-    roc, pr = ({name: pd.read_csv(PLOTS / kind / f"{name}.csv") for name in CLASSES} for kind in ("roc", "pr"))
+    confusion, classes = pd.read_csv(TABLES / "confusion.csv"), pd.read_csv(TABLES / "per_class.csv")
+    roc, pr = ({name: pd.read_csv(TABLES / kind / f"{name}.csv") for name in CLASSES} for kind in ("roc", "pr"))
     yield "confusion_counts", diagnostics.confusion_matrix(confusion, share=False)
     yield "confusion_shares", diagnostics.confusion_matrix(confusion, share=True)
     yield "roc", diagnostics.roc(roc, classes, scores["macro_auc"], palette)
     yield "precision_recall", diagnostics.precision_recall(pr, classes, scores["macro_average_precision"], palette)
-    yield "reliability", diagnostics.reliability(pd.read_csv(PLOTS / "reliability.csv"), scores["ece"], palette)
+    yield "reliability", diagnostics.reliability(pd.read_csv(TABLES / "reliability.csv"), scores["ece"], palette)
     yield "f1_by_class", diagnostics.f1_by_class(classes, palette)
     yield "f1_by_train_images", diagnostics.f1_by_train_images(classes, palette)
-    yield "slices", diagnostics.by_slice(pd.read_csv(PLOTS / "slices.csv"), palette)
+    yield "slices", diagnostics.by_slice(pd.read_csv(TABLES / "slices.csv"), palette)
 
 
 def training_figures(recipes: list[str], palette: str) -> Iterator[tuple[str, Figure]]:

@@ -82,7 +82,7 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
         reference.roc_auc_score(actual, probabilities, multi_class="ovr"), abs=2e-6
     )
     assert headline["nll"] == pytest.approx(reference.log_loss(actual, probabilities), abs=2e-6)
-    rows = pd.read_csv(folder / "plots/confusion.csv")
+    rows = pd.read_csv(folder / "plots/evaluation/confusion.csv")
     assert rows["actual"].tolist() == actual.tolist()
     assert rows["predicted"].tolist() == predicted.tolist()
     suspected, melanoma = made.suspects_melanoma(probabilities), (actual == "mel").to_numpy()
@@ -136,8 +136,8 @@ def test_the_tables_agree_with_the_numbers(done):
     folder, _ = done
     details = load(folder, "metrics/details.json")["ensemble"]
     headline, lesions = details["image_level"], details["lesion_averaged"]
-    protocols = pd.read_csv(folder / "plots/protocols.csv").set_index("protocol")
-    slices = pd.read_csv(folder / "plots/slices.csv").set_index("value")
+    protocols = pd.read_csv(folder / "plots/evaluation/protocols.csv").set_index("protocol")
+    slices = pd.read_csv(folder / "plots/evaluation/slices.csv").set_index("value")
     for name in ("accuracy", "balanced_accuracy", "macro_auc"):
         assert protocols[name]["all images"] == headline[name]
         assert protocols[name]["mean of each lesion"] == lesions[name]
@@ -148,7 +148,10 @@ def test_the_tables_agree_with_the_numbers(done):
 
 def test_models_are_compared_on_val_and_its_file_has_the_intervals(done):
     folder, _ = done
-    details, models = load(folder, "metrics/details.json"), pd.read_csv(folder / "plots/models.csv").set_index("model")
+    details, models = (
+        load(folder, "metrics/details.json"),
+        pd.read_csv(folder / "plots/evaluation/models.csv").set_index("model"),
+    )
     assert models.index.tolist() == list(details)
     for name, row in models.iterrows():
         for score in COMPARED:
@@ -162,7 +165,7 @@ def test_the_ensemble_is_compared_with_the_member_that_is_named(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     put_parameters(tmp_path, {"evaluate.reference": "lite0_ham"})
     evaluate.main()
-    models = pd.read_csv(tmp_path / "plots/models.csv").set_index("model")
+    models = pd.read_csv(tmp_path / "plots/evaluation/models.csv").set_index("model")
     assert models["macro_auc_verdict"].eq("reference").tolist() == [False, True, False]
     gained = models["macro_auc"]["ensemble"] - models["macro_auc"]["lite0_ham"]
     assert models["macro_auc_difference"]["ensemble"] == pytest.approx(gained, abs=2e-6)
@@ -205,18 +208,18 @@ def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
 def test_series_agree_with_the_numbers(done):
     folder, table = done
     block = load(folder, "metrics/details.json")["ensemble"]["image_level"]
-    classes = pd.read_csv(folder / "plots/per_class.csv").set_index("class")
+    classes = pd.read_csv(folder / "plots/evaluation/per_class.csv").set_index("class")
     assert classes.index.tolist() == list(CLASSES)
     train = table[table["split"] == "train"]["dx"].value_counts()
     for name in CLASSES:
-        roc, pr = (pd.read_csv(folder / f"plots/{kind}/{name}.csv") for kind in ("roc", "pr"))
+        roc, pr = (pd.read_csv(folder / f"plots/evaluation/{kind}/{name}.csv") for kind in ("roc", "pr"))
         assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(classes["auc"][name], abs=1e-5)
         area = (pr["recall"].diff() * pr["precision"]).sum()
         assert area == pytest.approx(classes["average_precision"][name], abs=1e-4)
         assert classes["f1"][name] == block["per_class"][name]["f1"]
         assert classes["train_images"][name] == train[name]
         assert len(roc) <= 2 * classes["support"][name] + 2
-    bins = pd.read_csv(folder / "plots/reliability.csv")
+    bins = pd.read_csv(folder / "plots/evaluation/reliability.csv")
     gaps = (bins["accuracy"] - bins["confidence"]).abs() * bins["count"]
     assert gaps.sum() / bins["count"].sum() == pytest.approx(block["ece"], abs=1e-5)
     assert classes["support"].sum() == bins["count"].sum() == block["cases"]
@@ -241,14 +244,14 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     assert (outcome.returncode, outcome.stderr) == (0, "")
     headline, details = load(tmp_path, "metrics/test.json")["test"], load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
-    assert len(pd.read_csv(tmp_path / "plots/models.csv")) == 1
+    assert len(pd.read_csv(tmp_path / "plots/evaluation/models.csv")) == 1
     assert "melanoma_sensitivity" not in headline
     assert "melanoma_sensitivity" not in details["lite0"]["melanoma_operating_point"]
     assert "recall" not in details["lite0"]["image_level"]["per_class"]["mel"]
     for level in ("image_level", "lesion_averaged"):
         assert details["lite0"][level]["absent_classes"] == ["mel", "vasc"]
     assert math.isfinite(headline["macro_auc"])
-    assert pd.read_csv(tmp_path / "plots/roc/vasc.csv").empty
+    assert pd.read_csv(tmp_path / "plots/evaluation/roc/vasc.csv").empty
     assert table["dx"].nunique() == len(CLASSES)
 
 

@@ -22,12 +22,12 @@ RECORDED = ROOT / "results/synthetic/lite0"
 def run(tmp_path, monkeypatch) -> Path:
     """A repository as a run left it: its files are those of a recorded run, put back in their places."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("metrics", "plots/training", "plots/figures", "models/lite0", "data/prepared"):
+    for folder in ("metrics", "plots/evaluation", "plots/training", "plots/figures", "models/lite0", "data/prepared"):
         Path(folder).mkdir(parents=True)
     for name in record.METRICS:
         shutil.copy(RECORDED / f"{name}.json", "metrics")
     for name in record.SERIES:
-        shutil.copy(RECORDED / f"{name}.csv", "plots")
+        shutil.copy(RECORDED / f"{name}.csv", "plots/evaluation")
     shutil.copy(RECORDED / "lite0.csv", "plots/training")
     put_parameters(tmp_path)
     facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}

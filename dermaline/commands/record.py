@@ -65,7 +65,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         trained = [facts(Path("models", recipe)) for recipe in recipes]
         for recipe, known in zip(recipes, trained, strict=True):
             check_clean(recipe, known)
-        series = [*SERIES, *(f"training/{recipe}" for recipe in recipes)]
+        series = [*(f"evaluation/{name}" for name in SERIES), *(f"training/{recipe}" for recipe in recipes)]
         _copy(folder, [*(f"metrics/{name}.json" for name in METRICS), *(f"plots/{name}.csv" for name in series)])
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None

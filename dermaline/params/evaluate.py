@@ -9,7 +9,7 @@ class Evaluate(Section):
     calibration: Literal["none", "temperature", "prior"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Share
-    reference: str | None  # of plots/models.csv; None: the first of `ensemble`
+    reference: str | None  # of models.csv; None: the first of `ensemble`
     bootstrap: Annotated[int, within(10, 100_000)]
     seed: Seed
     calibration_bins: Annotated[int, within(2, 100)]
