@@ -2,8 +2,8 @@
 
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of the final model (the ensemble, or the
 only recipe) it writes the key metrics: metrics/val.json, decided by what was fitted on the other half of val, to choose
-by, and metrics/test.json, to report. plots/evaluation/models.csv compares all models on val; the other tables beside it are of the
-test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
+by, and metrics/test.json, to report. plots/evaluation/models.csv compares all models on val; the tables beside it are
+of the test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
 needs to be used on new images.
 """
 
