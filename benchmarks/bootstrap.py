@@ -11,8 +11,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # befo
 import numpy as np
 
 from benchmarks.measure import in_turns, keep, row
-from dermaline import errors
-from dermaline.classes import CLASSES
+from dermaline.base import errors
+from dermaline.base.classes import CLASSES
 from dermaline.evaluation.bootstrap import multiplicities, replicate
 from dermaline.evaluation.metrics import HEADLINE
 

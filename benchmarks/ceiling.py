@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
-from dermaline import errors
+from dermaline.base import errors
 from dermaline.params.recipe import read_recipe
 
 BACKBONES, SIZE, ROUNDS = ("resnet50_v1", "tf_efficientnet_lite0"), (224, 224), 5

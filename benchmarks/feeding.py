@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 
 from benchmarks.measure import draw, in_turns, keep, row, seconds
 from benchmarks.step import Step
-from dermaline import errors
+from dermaline.base import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.models.network import input_size

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from dermaline import errors
-from dermaline.classes import CLASSES
+from dermaline.base import errors
+from dermaline.base.classes import CLASSES
 from dermaline.commands import record
 from dermaline.compute import in_words
 from dermaline.data import metadata

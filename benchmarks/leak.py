@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tqdm import tqdm
 
-from dermaline import errors, files
+from dermaline.base import errors, files
 from dermaline.blocks import blocks
 from dermaline.commands import record
 from dermaline.compute import fabric, in_words

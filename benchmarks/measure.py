@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from lightning_fabric import Fabric
 
+from dermaline.base.files import write_json
 from dermaline.compute import in_words
-from dermaline.files import write_json
 from dermaline.params import whole
 from dermaline.sources.synthetic import images as synthetic
 

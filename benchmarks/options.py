@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.measure import Row, in_turns, keep, row, seconds
 from benchmarks.step import Step
-from dermaline import errors
+from dermaline.base import errors
 from dermaline.params.recipe import Recipe, read_recipe
 
 SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import in_turns, keep, row, seconds
-from dermaline import errors
+from dermaline.base import errors
 
 STAGES, EXPERIMENTS, ROUNDS = 7, 50, 5
 COMMAND = "python -m benchmarks.pipeline"

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from ruamel.yaml import YAML
 
 from benchmarks.measure import draw, in_turns, keep, row
-from dermaline import errors
+from dermaline.base import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.sources.archive import RawZip

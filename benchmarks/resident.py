@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
-from dermaline import errors
+from dermaline.base import errors
 from dermaline.compute import fabric
 from dermaline.models.network import input_size
 from dermaline.params.recipe import read_recipe

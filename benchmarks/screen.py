@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.measure import keep, row
 from benchmarks.pipeline import commit, run
-from dermaline import errors
+from dermaline.base import errors
 
 COMMAND = "python -m benchmarks.screen"
 SHOW = "dvc exp show --only-changed --drop test|.*/|State|Executor --no-pager"

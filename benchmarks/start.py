@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from benchmarks.measure import in_turns, keep, row
-from dermaline import errors
+from dermaline.base import errors
 
 WITHOUT, WITH, ROUNDS = ("download", "prepare", "split", "evaluate"), ("train", "predict", "plot"), 7
 COMMAND = "python -m benchmarks.start"

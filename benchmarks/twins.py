@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from dermaline.base.errors import run
 from dermaline.data.decode import decode
 from dermaline.data.duplicates import same_facts, similar_pairs, thumbnails
 from dermaline.data.table import read_table
-from dermaline.errors import run
 from dermaline.sources.archive import RawZip
 
 RAW = Path("data/raw")

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-from dermaline.errors import run
+from dermaline.base.errors import run
 
 COMMANDS = {  # each is a module of dermaline/commands
     "predict": "apply trained models to images, folders or zips of images",

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 
-from dermaline.versions import warnings
+from dermaline.base.versions import warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
 

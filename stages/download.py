@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dermaline import errors
-from dermaline.params.base import load
+from dermaline.base import errors
+from dermaline.base.parameters import load
 from dermaline.params.data import Data
 
 RAW = Path("data/raw")

@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline import errors, files
-from dermaline.classes import CLASSES
+from dermaline.base import errors, files
+from dermaline.base.classes import CLASSES
+from dermaline.base.parameters import load
 from dermaline.evaluation import compare, slices, summary, tables
 from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference.decided import Decided, cross_fitted, decide
-from dermaline.params.base import load
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"

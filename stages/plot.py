@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from dermaline import errors, files
-from dermaline.classes import CLASSES
+from dermaline.base import errors, files
+from dermaline.base.classes import CLASSES
+from dermaline.base.parameters import load
 from dermaline.figures import dataset, diagnostics, style, training
-from dermaline.params.base import load
 from dermaline.params.plot import Plot
 from dermaline.params.recipe import Recipe
 from dermaline.portable import pin

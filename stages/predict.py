@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import run
+from dermaline.base.files import digest, write_text
+from dermaline.base.parameters import load
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
-from dermaline.errors import run
-from dermaline.files import digest, write_text
 from dermaline.inference.member import load_member
-from dermaline.params.base import load
 from dermaline.params.compute import Compute
 from dermaline.params.predict import Predict
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermaline.base.errors import DermalineError, run
+from dermaline.base.files import replacing, write_json
+from dermaline.base.parameters import load
 from dermaline.data.decode import decode, decode_mask
 from dermaline.data.duplicates import near_duplicates
 from dermaline.data.groups import groups
 from dermaline.data.pack import keep_rows, pack
 from dermaline.data.table import read_table
-from dermaline.errors import DermalineError, run
-from dermaline.files import replacing, write_json
-from dermaline.params.base import load
 from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import RawZip
 

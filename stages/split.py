@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermaline.base.errors import run
+from dermaline.base.files import write_json, write_text
+from dermaline.base.parameters import load
 from dermaline.data.split import SPLITS, leaked, split_images
-from dermaline.errors import run
-from dermaline.files import write_json, write_text
 from dermaline.params import whole
-from dermaline.params.base import load
 from dermaline.params.split import Split
 
 

@@ -8,6 +8,9 @@ import pandas as pd
 import timm
 import torch
 
+from dermaline.base.errors import DermalineError, run
+from dermaline.base.files import DIGITS, from_root, write_text
+from dermaline.base.parameters import load
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
 from dermaline.data.batches import (
@@ -21,10 +24,7 @@ from dermaline.data.batches import (
     split_digest,
     training_images,
 )
-from dermaline.errors import DermalineError, run
-from dermaline.files import DIGITS, from_root, write_text
 from dermaline.models import store
-from dermaline.params.base import load
 from dermaline.params.compute import Compute
 from dermaline.params.recipe import read_recipe
 from dermaline.training import balance

@@ -8,7 +8,7 @@ import pandas as pd
 from closure import ROOT
 from parameters import put_parameters
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.params.recipe import read_recipe
 
 SHARES = (327, 514, 1099, 115, 1113, 6705, 142)  # the images of HAM10000 by class

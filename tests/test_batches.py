@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.data import batches, metadata
 from stages import train
 

@@ -16,11 +16,11 @@ from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from stage import run_stage
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest
 from dermaline.commands import campaign, record
 from dermaline.commands.campaign import Run
-from dermaline.errors import DermalineError
-from dermaline.files import digest
 from dermaline.models import store
 from dermaline.params.whole import Params
 from stages import train

@@ -8,8 +8,8 @@ import pytest
 from closure import ROOT
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.compare import COMPARED, METRICS, models_table
 from dermaline.params import whole

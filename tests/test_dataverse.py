@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 from dermaline.params import whole
 from dermaline.sources import dataverse, fetch
 from dermaline.sources.dataverse import CHECK, OTHERS

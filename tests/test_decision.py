@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
-from dermaline.classes import CLASSES, MELANOMA
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, MELANOMA
+from dermaline.base.errors import DermalineError
 from dermaline.inference import calibration, decided, decision
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.inference.doubts import doubts, sensitivity_ends

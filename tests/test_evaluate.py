@@ -14,8 +14,8 @@ from parameters import put_parameters
 from sklearn import metrics as reference
 from stage import error_line, run_stage
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED
 from dermaline.evaluation.metrics import KEY_METRICS

@@ -6,8 +6,8 @@ from collections import namedtuple
 
 import pytest
 
-from dermaline import files
-from dermaline.errors import DermalineError
+from dermaline.base import files
+from dermaline.base.errors import DermalineError
 from dermaline.sources import fetch
 from tests.serving import Reply, Server
 

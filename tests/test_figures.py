@@ -9,12 +9,12 @@ from closure import ROOT
 from matplotlib.text import Text
 from PIL import Image
 
-from dermaline.classes import CLASSES, DIAGNOSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, DIAGNOSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import write_json
 from dermaline.evaluation import slices, summary, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
-from dermaline.files import write_json
 from dermaline.params import whole
 from stages import evaluate, plot
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from dermaline.errors import DermalineError
-from dermaline.files import replacing, require_file, write_text
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing, require_file, write_text
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 

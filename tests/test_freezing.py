@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 from dermaline.models.network import Network
 
 FAMILIES = {

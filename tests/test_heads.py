@@ -5,8 +5,8 @@ import tiny
 import torch
 from torch import nn
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import MISSING, WIDTH
-from dermaline.errors import DermalineError
 from dermaline.models.attention import cbam
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.network import Network

@@ -5,8 +5,8 @@ import tiny
 import torch
 from torch import nn
 
+from dermaline.base.errors import DermalineError
 from dermaline.compute import fabric
-from dermaline.errors import DermalineError
 from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.inference.views import VIEWS

@@ -5,9 +5,9 @@ import zipfile
 import pandas as pd
 import pytest
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.data.table import read_table
-from dermaline.errors import DermalineError
 from dermaline.sources import layout
 from tests.serving import image_id, images, in_folder, unpack, zipped
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 from dermaline.params import whole
 from dermaline.sources import folders, layout, local
 from dermaline.sources.archive import RawZip

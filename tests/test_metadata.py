@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import MISSING, SITES, WIDTH, encode
-from dermaline.errors import DermalineError
 
 
 def row(**values) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
-from dermaline.classes import CLASSES, MELANOMA
+from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation import bootstrap, metrics, ranking, summary
 from dermaline.evaluation.scores import LEAST_PROBABILITY, area_under_roc
 from dermaline.params import whole

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import WIDTH
-from dermaline.errors import DermalineError
 from dermaline.models import store
 from dermaline.models.network import Network, input_size
 

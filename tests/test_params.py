@@ -7,9 +7,9 @@ from closure import ROOT
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import load
 from dermaline.params import whole
-from dermaline.params.base import load
 from dermaline.params.recipe import Recipe, Train, read_recipe, recipe_names
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import MISSING, encode
-from dermaline.errors import DermalineError
 from dermaline.user_files.metadata_table import read_metadata
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.decode import SUFFIXES, BadImageError
-from dermaline.errors import DermalineError
 from dermaline.user_files.photographs import decoded, find
 
 links = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

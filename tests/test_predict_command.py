@@ -17,12 +17,12 @@ from closure import ROOT
 from PIL import Image
 
 from dermaline import __main__
-from dermaline.classes import CLASSES, MELANOMA
+from dermaline.base.classes import CLASSES, MELANOMA
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest
 from dermaline.compute import fabric
 from dermaline.data import batches
 from dermaline.data.decode import decode
-from dermaline.errors import DermalineError
-from dermaline.files import digest
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network

@@ -13,8 +13,8 @@ from parameters import put_parameters
 from PIL import ExifTags, Image, ImageFilter
 from stage import error_line, run_stage
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.decode import BadImageError, decode
-from dermaline.errors import DermalineError
 from dermaline.sources.archive import COLUMNS, writing
 from stages import prepare as stage
 

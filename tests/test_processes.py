@@ -16,8 +16,8 @@ from parameters import put_parameters
 from stage import run_stage
 from torch import nn
 
+from dermaline.base.errors import DermalineError
 from dermaline.compute import fabric
-from dermaline.errors import DermalineError
 from dermaline.training.loop import Training, Work
 
 PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU

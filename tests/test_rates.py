@@ -6,7 +6,7 @@ import pytest
 from closure import ROOT
 from scipy.stats import binomtest, norm
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.evaluation import bootstrap, metrics, rates, summary, tables
 from dermaline.params import whole
 

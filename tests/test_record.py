@@ -10,9 +10,9 @@ import pytest
 from closure import ROOT
 from parameters import put_parameters
 
+from dermaline.base.errors import DermalineError
 from dermaline.commands import record
 from dermaline.commands.release import release
-from dermaline.errors import DermalineError
 from dermaline.sources.archive import GENERATED, SOURCE
 
 RECORDED = ROOT / "results/synthetic/lite0"

@@ -11,11 +11,11 @@ from closure import ROOT
 from parameters import put_parameters
 from safetensors.torch import load_file, save_file
 
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest
 from dermaline.commands.predict import choose
 from dermaline.commands.release import RELEASED, halved, write
 from dermaline.compute import fabric
-from dermaline.errors import DermalineError
-from dermaline.files import digest
 from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network

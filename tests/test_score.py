@@ -15,9 +15,9 @@ import pytest
 from closure import ROOT
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.commands.score import score
-from dermaline.errors import DermalineError
 from dermaline.evaluation import summary
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.params import whole

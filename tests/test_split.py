@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from parameters import put_parameters
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.data.groups import groups, stratum
 from dermaline.data.split import SPLITS, leaked, split_images
-from dermaline.errors import DermalineError
 from dermaline.params.split import Split
 from stages import split as stage
 

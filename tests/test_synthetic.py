@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.data import ham10000
 from dermaline.params.data import Data
 from dermaline.sources import archive

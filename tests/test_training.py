@@ -7,8 +7,8 @@ import pytest
 import tiny
 import torch
 
+from dermaline.base.errors import DermalineError
 from dermaline.compute import fabric
-from dermaline.errors import DermalineError
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.params.recipe import Augment

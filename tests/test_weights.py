@@ -11,7 +11,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 from dermaline.models import resnet_v1
 from dermaline.models.network import Network
 from dermaline.models.store import save

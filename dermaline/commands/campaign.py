@@ -22,20 +22,20 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 from pydantic import Field, ValidationError
 
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest, scratch, write_json
+from dermaline.base.parameters import Section, Seed, fault, read_as
+from dermaline.base.versions import installed
 from dermaline.commands.record import check_data, keep_table, machine
 from dermaline.data.batches import PREPARED, SPLIT, packed_size
-from dermaline.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
-from dermaline.files import digest, scratch, write_json
 from dermaline.inference.decided import cross_fitted, decide
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
-from dermaline.params.base import Section, Seed, fault, read_as
 from dermaline.params.recipe import Recipe, read_recipe, recipe_path
 from dermaline.params.whole import Params
-from dermaline.versions import installed
 
 
 class Row(Section):

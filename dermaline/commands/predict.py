@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing, require_file
+from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
-from dermaline.errors import DermalineError
-from dermaline.files import replacing, require_file
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Outcome, plain
 from dermaline.inference.member import Member, load_member
 from dermaline.inference.views import VIEWS
 from dermaline.models.store import facts
 from dermaline.params import whole
-from dermaline.params.base import Size
 from dermaline.params.whole import Params
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata

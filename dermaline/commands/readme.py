@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline.classes import DIAGNOSES
+from dermaline.base.classes import DIAGNOSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import write_text
 from dermaline.commands import campaign
 from dermaline.commands.record import TABLE, summary
-from dermaline.errors import DermalineError
 from dermaline.evaluation.compare import REFERENCE
-from dermaline.files import write_text
 
 README = Path("README.md")
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"

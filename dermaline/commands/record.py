@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import DIGITS, replacing, write_json, write_text
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
-from dermaline.errors import DermalineError
-from dermaline.files import DIGITS, replacing, write_json, write_text
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole
 from dermaline.params.split import Split

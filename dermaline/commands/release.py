@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
-from dermaline.errors import DermalineError
 from dermaline.evaluation.metrics import KEY_METRICS
-from dermaline.files import digest, replacing, rounded, write_json
 from dermaline.inference.decision import load
 from dermaline.models.store import check_clean, facts
 from dermaline.params import whole

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from dermaline.classes import CLASSES, DIAGNOSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, DIAGNOSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import require_file, write_json
 from dermaline.evaluation import summary, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.metrics import HEADLINE, OF_CHANCES, PER_CLASS
-from dermaline.files import require_file, write_json
 from dermaline.params import whole
 from dermaline.user_files.answers import joined, read_predictions, read_truth
 

@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from dermaline.base.classes import INDEX
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest
 from dermaline.blocks import blocks
-from dermaline.classes import INDEX
-from dermaline.errors import DermalineError
-from dermaline.files import digest
 from dermaline.sources.archive import GENERATED, SOURCE
 
 PREPARED = Path("data/prepared")

@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import pandas as pd
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.data.groups import stratum
-from dermaline.errors import DermalineError
 from dermaline.params.split import Split
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")

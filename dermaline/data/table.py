@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import nearest
 from dermaline.data import words
-from dermaline.errors import DermalineError
-from dermaline.params.base import nearest
 from dermaline.sources.archive import SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")

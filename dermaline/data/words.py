@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 
 SAYS_NOTHING = ("", "na", "n/a", "nan", "none", "null", "unknown", "-", "?")  # in any case
 # Column -> its names in the tables of the ISIC archive and its challenges.

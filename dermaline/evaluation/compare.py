@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import nearest
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.scores import Floats
 from dermaline.evaluation.summary import measured, redrawn
-from dermaline.params.base import nearest
 from dermaline.params.evaluate import Evaluate
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")

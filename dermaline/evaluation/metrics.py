@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dermaline.classes import MELANOMA
+from dermaline.base.classes import MELANOMA
 from dermaline.evaluation.ranking import precision_area, sensitivity_at
 from dermaline.evaluation.scores import (
     Floats,

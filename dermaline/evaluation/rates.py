@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from dermaline.classes import CLASSES, MELANOMA
+from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation import scores, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.scores import Bools, Floats, Ints

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.evaluation import bootstrap, ranking, rates, tables
 from dermaline.evaluation.metrics import (
     BIASED_BY_REDRAWING,

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError
 
-from dermaline.classes import CLASSES, INDEX
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, INDEX
+from dermaline.base.errors import DermalineError
 from dermaline.evaluation.scores import Floats, Ints
 
 IDENTITY: tuple[str, ...] = ("image_id", "lesion_id", "group", "split", "dx")

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dermaline.classes import CLASSES, DIAGNOSES
+from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.figures import style
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}

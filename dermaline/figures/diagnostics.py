@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dermaline.classes import CLASSES, DIAGNOSES
+from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.figures import style
 
 

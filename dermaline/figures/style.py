@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-from dermaline.classes import CLASSES, DIAGNOSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, DIAGNOSES
+from dermaline.base.errors import DermalineError
 
 WIDTH = 3.5  # inches: half a page, or one column of two; fonts are given at this size
 SETTINGS: dict[str, Any] = {

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from dermaline.classes import CLASSES, MELANOMA
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES, MELANOMA
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import DIGITS, digest, write_text
+from dermaline.base.parameters import NotNegative, Positive, Section, Share
 from dermaline.evaluation.scores import Bools, Floats, Ints
-from dermaline.files import DIGITS, digest, write_text
 from dermaline.inference.calibration import fit_temperature, fit_temperature_and_power, rebalanced, tempered
-from dermaline.params.base import NotNegative, Positive, Section, Share
 from dermaline.params.evaluate import Evaluate
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import betaincinv
 
-from dermaline.classes import CLASSES, MELANOMA
+from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation.scores import Floats, Ints
 from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
 from dermaline.inference.decision import needed

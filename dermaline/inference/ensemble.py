@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
+from dermaline.base.parameters import Size
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member
-from dermaline.params.base import Size
 
 
 class Outcome(NamedTuple):

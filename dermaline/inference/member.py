@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from dermaline.base.parameters import Size
 from dermaline.compute import fabric
 from dermaline.inference import views
 from dermaline.inference.predict import View, probabilities
 from dermaline.models import store
 from dermaline.models.network import Network, input_size
-from dermaline.params.base import Size
 
 
 class Member(NamedTuple):

@@ -1,6 +1,6 @@
 """The views of an image over which test-time augmentation averages."""
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 from dermaline.inference.predict import View
 from dermaline.models.network import Network
 

@@ -6,9 +6,9 @@ import timm
 from timm.models import PretrainedCfg
 from torch import nn
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import nearest
 from dermaline.models.weights import load_pretrained
-from dermaline.params.base import nearest
 from dermaline.params.recipe import Recipe
 
 

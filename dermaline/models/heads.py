@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.params.recipe import Architecture
 
 HIDDEN = 512

@@ -4,8 +4,8 @@ import timm
 import torch
 from torch import nn
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import MISSING, WIDTH
-from dermaline.errors import DermalineError
 from dermaline.models.attention import cbam
 from dermaline.models.backbone import build, input_size
 from dermaline.models.colour import shades_of_gray

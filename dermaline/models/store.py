@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
-from dermaline.files import digest, replacing, rounded, write_json
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.models.network import Network
 from dermaline.models.weights import OWN
 from dermaline.params.recipe import Recipe

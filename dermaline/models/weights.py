@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from dermaline.errors import DermalineError
-from dermaline.files import from_root
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import from_root
 from dermaline.models import resnet_v1
 
 Weights = dict[str, torch.Tensor]

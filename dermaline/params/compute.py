@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from dermaline.params.base import Section, within
+from dermaline.base.parameters import Section, within
 
 
 class Compute(Section):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from dermaline.params.base import Count, Section, Seed, Size, within
+from dermaline.base.parameters import Count, Section, Seed, Size, within
 
 
 class Kaggle(Section):

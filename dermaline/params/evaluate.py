@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from dermaline.params.base import Section, Seed, Share, within
+from dermaline.base.parameters import Section, Seed, Share, within
 
 
 class Evaluate(Section):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from dermaline.params.base import Section, within
+from dermaline.base.parameters import Section, within
 
 
 class Plot(Section):

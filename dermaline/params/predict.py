@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from dermaline.params.base import Section
+from dermaline.base.parameters import Section
 
 
 class Predict(Section):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from dermaline.params.base import Positive, Section, Share, Size
+from dermaline.base.parameters import Positive, Section, Share, Size
 
 
 class Prepare(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from dermaline.params.base import (
+from dermaline.base.parameters import (
     PARAMS,
     Count,
     NotNegative,

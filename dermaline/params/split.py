@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from dermaline.params.base import Section, Seed, within
+from dermaline.base.parameters import Section, Seed, within
 
 
 class Split(Section):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from dermaline.errors import DermalineError
-from dermaline.params.base import PARAMS, Section, nearest, read_as
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import PARAMS, Section, nearest, read_as
 from dermaline.params.compute import Compute
 from dermaline.params.data import Data
 from dermaline.params.evaluate import Evaluate

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline.errors import DermalineError
-from dermaline.files import replacing
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing
 
 SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
 GENERATED = "synthetic"  # stands there for images that were drawn

@@ -6,8 +6,8 @@ from typing import Any
 
 import requests
 
-from dermaline.errors import DermalineError
-from dermaline.files import require_space, scratch
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Dataverse
 from dermaline.sources import layout
 from dermaline.sources.fetch import TIMEOUT, download, new_session, verdict

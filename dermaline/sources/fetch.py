@@ -11,8 +11,8 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from dermaline.errors import DermalineError
-from dermaline.files import require_space
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import require_space
 
 RETRIES = 6
 PAUSE = 0.5  # seconds before the first retry, doubled for each further one

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 
 _UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
-from dermaline.errors import DermalineError
-from dermaline.files import require_space, scratch
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Kaggle
 from dermaline.sources import layout
 

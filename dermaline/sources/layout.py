@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline.errors import DermalineError
-from dermaline.files import require_space
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import require_space
 from dermaline.sources import tables
 from dermaline.sources.archive import RawWriter, writing
 from dermaline.sources.folders import File, files

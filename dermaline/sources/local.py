@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dermaline.errors import DermalineError
-from dermaline.files import from_root
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import from_root
 from dermaline.params.data import Data
 from dermaline.sources import layout
 

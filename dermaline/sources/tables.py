@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.sources.archive import COLUMNS, SOURCE
 from dermaline.sources.folders import File
 

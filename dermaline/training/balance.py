@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.params.recipe import Recipe
 
 MECHANISMS = ("class_weight_power", "sampler_power", "logit_adjustment")

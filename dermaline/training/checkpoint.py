@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from dermaline.files import scratch
-from dermaline.versions import installed
+from dermaline.base.files import scratch
+from dermaline.base.versions import installed
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:

@@ -12,8 +12,8 @@ from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
+from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import MISSING
-from dermaline.errors import DermalineError
 from dermaline.evaluation import scores
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network, input_size

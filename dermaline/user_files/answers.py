@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.evaluation import tables
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.user_files import forms

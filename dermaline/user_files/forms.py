@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dermaline.classes import CLASSES
-from dermaline.errors import DermalineError
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.evaluation.scores import Floats
 
 # Column -> class. A row is an image: 1 for its diagnosis in a truth, confidences 0..1 in a prediction, of which the

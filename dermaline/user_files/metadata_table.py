@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from dermaline.base.errors import DermalineError
 from dermaline.data import words
 from dermaline.data.metadata import MISSING, encode
-from dermaline.errors import DermalineError
 from dermaline.user_files import forms
 from dermaline.user_files.photographs import less_suffix
 

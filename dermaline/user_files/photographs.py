@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
-from dermaline.errors import DermalineError
-from dermaline.params.base import Size
 from dermaline.pool import MOST, processes
 from dermaline.sources.folders import below, hidden
 

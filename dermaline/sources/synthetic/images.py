@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermaline.classes import CLASSES
+from dermaline.base.classes import CLASSES
 from dermaline.params.data import Data
 from dermaline.pool import processes
 from dermaline.sources import archive

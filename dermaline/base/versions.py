@@ -4,7 +4,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PINS = Path(__file__).resolve().parents[1] / "stages/requirements.txt"
+PINS = Path(__file__).resolve().parents[2] / "stages/requirements.txt"
 
 
 def pinned() -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 
 DIGITS = 6
 

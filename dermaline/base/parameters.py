@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from dermaline.errors import DermalineError
+from dermaline.base.errors import DermalineError
 
 PARAMS = Path("params.yaml")
 
