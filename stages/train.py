@@ -4,12 +4,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import timm
 import torch
 
 from dermaline.base.errors import DermalineError, run
-from dermaline.base.files import DIGITS, from_root, write_text
+from dermaline.base.files import from_root
 from dermaline.base.parameters import load
 from dermaline.compute import fabric, in_words
 from dermaline.data import metadata
@@ -30,6 +29,7 @@ from dermaline.params.recipe import read_recipe
 from dermaline.training import balance
 from dermaline.training.checkpoint import Scratch, fingerprint
 from dermaline.training.loop import Examples, Training
+from dermaline.training.reports import EpochReports
 
 
 def main() -> None:
@@ -52,14 +52,14 @@ def main() -> None:
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
     scratch = Scratch(fingerprint(settings, inputs))
 
-    training = Training(recipe, *examples(device.device), device, scratch, compiled=compute.compile)
+    events = from_root(f"runs/{name}-{scratch.folder.name[:8]}") if compute.tensorboard else None
+    report = EpochReports(Path(f"plots/training/{name}.csv"), events) if device.is_global_zero else None
+    training = Training(recipe, *examples(device.device), device, scratch, report, compiled=compute.compile)
     best = training.run()
     if not device.is_global_zero:
         return
-    scores, history = training.scores(), pd.DataFrame(training.history)
-    history["kept"] = (history.index == scores.index(max(scores))).astype(int)
-    chosen = history[history.kept == 1].iloc[0]
-    write_text(Path(f"plots/training/{name}.csv"), history.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+    epochs = training.epochs()
+    chosen = epochs[epochs.kept == 1].iloc[0]
     facts = {
         "name": name,
         "size": training.size,
@@ -68,7 +68,7 @@ def main() -> None:
         "split": split_digest(),
         "start": begun,
         "epoch": int(chosen.epoch),
-        **{score: float(chosen[score]) for score in history if score.startswith("val_")},
+        **{score: float(chosen[score]) for score in epochs if score.startswith("val_")},
         "device": in_words(device),
         "precision": precision,
         "torch": torch.__version__,

@@ -9,3 +9,4 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     devices: Annotated[int, within(1, 1024)]
     compile: bool
+    tensorboard: bool

@@ -1,11 +1,13 @@
 """The training loop: phases, the average of the weights, validation, early stopping, and coming back after a stop."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from timm.layers import convert_sync_batchnorm
@@ -53,6 +55,8 @@ class Examples:
 class Training:
     """Trains one recipe; `run` gives the weights of the best epoch.
 
+    The first process calls `report` with `epochs` when it resumes, and after each epoch.
+
     Every epoch seeds its own random numbers from the recipe's seed and its number, so a training that was stopped
     and came back goes the same way, bit for bit on a CPU, as one that was not.
 
@@ -70,6 +74,7 @@ class Training:
         val: Examples,
         fabric: Fabric,
         scratch: Scratch,
+        report: Callable[[pd.DataFrame], None] | None = None,
         *,
         compiled: bool = False,
     ) -> None:
@@ -77,7 +82,8 @@ class Training:
             raise DermalineError(
                 f"recipe: batch_size: {recipe.batch_size} is no multiple of {fabric.world_size} processes"
             )
-        self.recipe, self.train, self.val, self.fabric, self.scratch = recipe, train, val, fabric, scratch
+        self.recipe, self.train, self.val, self.fabric = recipe, train, val, fabric
+        self.scratch, self.report = scratch, report
         self.share = slice(fabric.global_rank, None, fabric.world_size)
         torch.manual_seed(recipe.seed)
         network = Network(recipe, pretrained=True).to(fabric.device)
@@ -89,19 +95,39 @@ class Training:
             network.compile(dynamic=False)
         self.size = input_size(recipe)
         self.val_images = val.images(self.size)[self.share]
+        self.images_an_epoch = _full_batches(len(train.labels), recipe.batch_size)
+        images = self.images_an_epoch * sum(phase.epochs for phase in recipe.phases)
+        silent = None if fabric.is_global_zero else True  # None: shown on a terminal
+        self.bar = tqdm(total=images, unit=" images", leave=False, disable=silent)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
     def run(self) -> dict[str, torch.Tensor]:
-        """Train every phase, from the last checkpoint if there is one; the state dict of the best epoch."""
+        """Train every phase, from the last checkpoint if there is one; return the state dict of the best epoch."""
         state = self.fabric.broadcast(self.scratch.load() if self.fabric.is_global_zero else None)
         if state:
             self._restore(state)
-            self.fabric.print(f"resumed after epoch {len(self.history)}", flush=True)
+            self.bar.initial = self.bar.n = self.images_an_epoch * len(self.history)
+            self._say(f"resumed after epoch {len(self.history)}")
         for phase in self.recipe.phases:
             if not self._is_past(phase.name):
                 self._run_phase(phase, state)
+        self.bar.close()
         return self.best
+
+    def epochs(self) -> pd.DataFrame:
+        """A row for each epoch so far: `epoch`, `phase`, `lr`, losses and scores, and `kept`, 1 for the best one."""
+        scores = self.scores()
+        best = scores.index(max(scores))
+        return pd.DataFrame(self.history).assign(kept=[int(number == best) for number in range(len(scores))])
+
+    def _say(self, line: str) -> None:
+        """Report the epochs so far, and print a line above the bar: in the first process alone."""
+        if self.fabric.is_global_zero:
+            if self.report:
+                self.report(self.epochs())
+            tqdm.write(line)
+            sys.stdout.flush()
 
     def scores(self, phase: str | None = None) -> list[float]:
         """What epochs (of one phase, or all) are selected by; higher is better."""
@@ -114,9 +140,9 @@ class Training:
         if state and state["phase"] == phase.name:
             work.optimizer.load_state_dict(state["optimizer"])
         while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
-            said = self._run_epoch(work, done)
+            line = self._run_epoch(work, done)
             self._checkpoint(phase.name, work.optimizer)
-            self.fabric.print(said, flush=True)  # once it is safe: an epoch that was reported is never lost
+            self._say(line)  # once it is safe: an epoch that was reported is never lost
 
     def begin(self, phase: Phase) -> "Work":
         """Make ready for the epochs of a phase."""
@@ -146,11 +172,11 @@ class Training:
         """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self._seed(epoch))
-        train_loss, images = self.train_epoch(work, number, epoch)
+        self.bar.set_postfix_str(f"epoch {epoch}, {work.phase.name}", refresh=False)
+        train_loss, rate = self.train_epoch(work, number, epoch)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
-        rate = work.optimizer.param_groups[-1]["lr"]
         row = {"epoch": epoch, "phase": work.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
         if not math.isfinite(row[by := f"val_{self.recipe.monitor}"]):
             raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; monitor another score, or lower lr")
@@ -158,19 +184,19 @@ class Training:
         if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
-        return f"epoch {epoch} ({work.phase.name})  {scores}  {images / seconds:.0f} images/s"
+        return f"epoch {epoch} ({work.phase.name})  {scores}  {self.images_an_epoch / seconds:.0f} images/s"
 
-    def train_epoch(self, work: "Work", number: int, epoch: int) -> tuple[float, int]:
-        """Train epoch `epoch`, which is number `number` of its phase: the mean loss, and how many images it took."""
+    def train_epoch(self, work: "Work", number: int, epoch: int) -> tuple[float, float]:
+        """Train epoch `epoch`, which is number `number` of its phase: the mean loss, and the head's largest rate."""
         recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
         self._start_training(phase)
         generator = torch.Generator().manual_seed(self._seed(epoch))
         steps = list(work.steps(epoch))
         mixing = number < phase.epochs - recipe.no_mix_epochs
         total = torch.zeros((), device=self.fabric.device)
-        silent = None if self.fabric.is_global_zero else True  # None: shown on a terminal
-        for step, batches in enumerate(tqdm(steps, desc=f"epoch {epoch}", unit="step", leave=False, disable=silent)):
-            scale = factor(recipe, number * len(steps) + step, phase.epochs * len(steps), self.scores(phase.name))
+        first, last, scores = number * len(steps), phase.epochs * len(steps), self.scores(phase.name)
+        scales = [factor(recipe, first + step, last, scores) for step in range(len(steps))]
+        for step, (batches, scale) in enumerate(zip(steps, scales, strict=True)):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * scale
             for number_in_step, chosen in enumerate(batches, 1):
@@ -184,8 +210,8 @@ class Training:
             optimizer.zero_grad()
             if self.average:
                 self.average.update(self.network, step=(epoch - 1) * len(steps) + step)
-        images = sum(len(chosen) for batches in steps for chosen in batches) * self.fabric.world_size
-        return self.fabric.all_reduce(total).item() / len(steps), images
+            self.bar.update(sum(map(len, batches)) * self.fabric.world_size)
+        return self.fabric.all_reduce(total).item() / len(steps), max(scales) * optimizer.param_groups[-1]["peak"]
 
     def _loss(self, work: "Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
@@ -236,6 +262,11 @@ class Training:
         if self.average:
             self.average.module.load_state_dict(state["average"])
         self.history, self.best = state["history"], state["best"]
+
+
+def _full_batches(images: int, batch_size: int) -> int:
+    """The images of the batches that are full, or all of them where there is none."""
+    return images // batch_size * batch_size or images
 
 
 def _average(network: Network, decay: float) -> ModelEmaV3:
