@@ -173,3 +173,19 @@ def test_a_stopped_training_goes_on_where_it_was(repository):
     resumed = model.read_bytes()
     repository.run("dvc repro --force --single-item train@lite0")
     assert model.read_bytes() == resumed
+
+
+def test_the_model_of_the_last_run_can_be_had_from_another_repository(repository, tmp_path):
+    repository.run(f"dvc remote add --default folder {tmp_path}/remote")
+    repository.run("dvc push -q")
+    repository.commit("remote")
+    repository.run("git -c user.name=t -c user.email=t@t tag -a classifier@v1.0.0 -m first")
+    model = (repository.folder / "models/lite0/model.safetensors").read_bytes()
+    other = Repository(tmp_path / "other")
+    other.folder.mkdir()
+    other.run(f"dvc artifacts get {repository.folder} classifier --rev v1.0.0 -o got")
+    other.run("git init -q")
+    other.run("dvc init -q")
+    other.run(f"dvc import -q {repository.folder} models/lite0")
+    for folder in ("got", "lite0"):
+        assert (other.folder / folder / "model.safetensors").read_bytes() == model
