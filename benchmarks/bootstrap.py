@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.measure import in_turns, keep, row
 from dermaline.base import errors
 from dermaline.base.classes import CLASSES
-from dermaline.evaluation.bootstrap import multiplicities, replicate
+from dermaline.evaluation.bootstrap import bootstrap_distribution, resample_counts
 from dermaline.evaluation.metrics import HEADLINE
 
 CASES, LESIONS, REPLICATES, PLAIN, ROUNDS = 10_000, 7_500, 1_000, 20, 3
@@ -28,10 +28,10 @@ def main() -> None:
     lesion = random.integers(LESIONS, size=CASES)
 
     def ours(count: int = REPLICATES) -> dict[str, np.ndarray]:
-        return replicate(HEADLINE, truth, probabilities, lesion, count, seed=0)
+        return bootstrap_distribution(HEADLINE, truth, probabilities, lesion, count, seed=0)
 
     def plain() -> dict[str, np.ndarray]:
-        drawn = np.concatenate(list(multiplicities(lesion, truth, PLAIN, seed=0))).astype(int)
+        drawn = np.concatenate(list(resample_counts(lesion, truth, PLAIN, seed=0))).astype(int)
         rows = [np.repeat(np.arange(CASES), times) for times in drawn]
         return {
             name: np.array([metric(truth[chosen], probabilities[chosen], None) for chosen in rows])

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dermaline.base import errors, files
 from dermaline.blocks import blocks
 from dermaline.commands import record
-from dermaline.compute import fabric, in_words
+from dermaline.compute import in_words, setup_fabric
 from dermaline.data.batches import PREPARED, load_images
 from dermaline.data.split import leaked, split_images
 from dermaline.models.network import Network, input_size
@@ -36,7 +36,7 @@ def main() -> None:
     data = parser.parse_args().data
     record.check_data(data)
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
-    recipe, device = read_recipe(RECIPE), fabric("auto", "auto")
+    recipe, device = read_recipe(RECIPE), setup_fabric("auto", "auto")
     known = features(index, recipe, device)
     options = whole.read().split
     found = {

@@ -12,12 +12,12 @@ import torch
 from benchmarks.measure import in_turns, keep, row
 from benchmarks.step import Step
 from dermaline.base import errors
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.models.network import input_size
 from dermaline.params.recipe import read_recipe
 from dermaline.training.augment import augment
-from dermaline.training.checkpoint import Scratch
-from dermaline.training.loop import Training, Work
+from dermaline.training.checkpoint import ResumeCheckpoint
+from dermaline.training.loop import PhaseState, Trainer
 from stages.train import examples
 
 ROUNDS, STEPS = 5, 11
@@ -26,8 +26,8 @@ ROUNDS, STEPS = 5, 11
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "lite0"
     recipe = read_recipe(name)
-    device = fabric("auto", recipe.precision)
-    training = Training(recipe, *examples(device.device), device, Scratch("benchmark"))
+    device = setup_fabric("auto", recipe.precision)
+    training = Trainer(recipe, *examples(device.device), device, ResumeCheckpoint("benchmark"))
     work = training.begin(recipe.phases[-1])
     step, size = Step(recipe), input_size(recipe)
     pixels, target = step.batch(recipe.batch_size, size)
@@ -60,7 +60,7 @@ def main() -> None:
     )
 
 
-def rest(training: Training, work: Work, whole: float) -> dict[str, float]:
+def rest(training: Trainer, work: PhaseState, whole: float) -> dict[str, float]:
     """What a step does beside the network, each as a share of a step's seconds."""
     generator = torch.Generator().manual_seed(0)
     chosen = next(iter(work.steps(1)))[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from dermaline.params.recipe import read_recipe
-from dermaline.training.loop import VALIDATED
+from dermaline.training.loop import VAL_METRICS
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 def judged(history: pd.DataFrame, plain: int) -> pd.DataFrame:
     """What is shown, one row a score."""
     last = history[history.phase == history.phase.iloc[-1]].set_index("epoch")
-    scores = last[[f"val_{name}" for name in VALIDATED]].assign(val_loss=-last.val_loss)
+    scores = last[[f"val_{name}" for name in VAL_METRICS]].assign(val_loss=-last.val_loss)
     off = scores - (scores.shift(1) + scores.shift(-1)) / 2
     best = scores.idxmax()
     found = {"jitter": off.pow(2).mean().pow(0.5) / (scores.max() - scores.min()), "best": best}

@@ -3,11 +3,11 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.models.network import Network
 from dermaline.params.recipe import Recipe
 from dermaline.training.depthwise import quick_depthwise
-from dermaline.training.optimizer import make_optimizer
+from dermaline.training.optimizer import build_optimizer
 
 
 class Step:
@@ -28,7 +28,7 @@ class Step:
         compiled: bool = False,
     ) -> None:
         phase = recipe.phases[-1]
-        self.fabric, self.quick = fabric(device, recipe.precision), quick
+        self.fabric, self.quick = setup_fabric(device, recipe.precision), quick
         network = Network(recipe, pretrained=False).to(self.fabric.device)
         if not channels_last:  # the network itself lays its images out so
             forward = network.body.forward_features
@@ -37,7 +37,7 @@ class Step:
         if compiled:
             network.compile(dynamic=False)
         self.network, self.model = network, self.fabric.setup_module(network)
-        self.optimizer = self.fabric.setup_optimizers(make_optimizer(network, recipe, phase))
+        self.optimizer = self.fabric.setup_optimizers(build_optimizer(network, recipe, phase))
 
     def batch(self, count: int, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Random pixels in 0..1 and labels, on the device."""

@@ -15,7 +15,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
 
-def fabric(device: str, precision: str, devices: int = 1) -> Fabric:
+def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
     """A Fabric, with its processes started: one a device, or those that torchrun (and nothing else) has started.
 
     To be had before anything is computed: `precision` decides how.

@@ -5,12 +5,12 @@ import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
-MOST = 32  # more than that wait for the disk
+MAX_WORKERS = 32  # more than that wait for the disk
 
 
 def processes(workers: int | None = None) -> ProcessPoolExecutor:
     """A pool of `workers` processes (one a core unless given) that end when this process does, however it ends."""
-    workers = workers or min(os.cpu_count() or 1, MOST)
+    workers = workers or min(os.cpu_count() or 1, MAX_WORKERS)
     context = multiprocessing.get_context("spawn")  # the same on every system, and safe beside threads
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 

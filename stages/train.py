@@ -10,7 +10,7 @@ import torch
 from dermaline.base.errors import DermalineError, run
 from dermaline.base.files import from_root
 from dermaline.base.parameters import load
-from dermaline.compute import fabric, in_words
+from dermaline.compute import in_words, setup_fabric
 from dermaline.data import metadata
 from dermaline.data.batches import (
     PREPARED,
@@ -27,8 +27,8 @@ from dermaline.models import store
 from dermaline.params.compute import Compute
 from dermaline.params.recipe import read_recipe
 from dermaline.training import balance
-from dermaline.training.checkpoint import Scratch, fingerprint
-from dermaline.training.loop import Examples, Training
+from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
+from dermaline.training.loop import ImageSplit, Trainer
 from dermaline.training.reports import EpochReports
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     name = sys.argv[1]
     recipe = read_recipe(name)
     compute = load(Compute, "compute")
-    device = fabric(compute.device, recipe.precision, compute.devices)
+    device = setup_fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
     start = from_root(recipe.weights)  # a file, when the recipe names one
     begun = store.start(start, split_digest())
@@ -50,11 +50,11 @@ def main() -> None:
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
-    scratch = Scratch(fingerprint(settings, inputs))
+    scratch = ResumeCheckpoint(fingerprint(settings, inputs))
 
     events = from_root(f"runs/{name}-{scratch.folder.name[:8]}") if compute.tensorboard else None
     report = EpochReports(Path(f"plots/training/{name}.csv"), events) if device.is_global_zero else None
-    training = Training(recipe, *examples(device.device), device, scratch, report, compiled=compute.compile)
+    training = Trainer(recipe, *examples(device.device), device, scratch, report, compiled=compute.compile)
     best = training.run()
     if not device.is_global_zero:
         return
@@ -78,12 +78,12 @@ def main() -> None:
     scratch.remove()
 
 
-def examples(device: torch.device) -> list[Examples]:
+def examples(device: torch.device) -> list[ImageSplit]:
     """Those of train and val; images are read when they are asked for, at the size that is asked for."""
     found = []
     for split, read in (("train", training_images), ("val", load_images)):
         rows = read_split(split)
-        found.append(Examples(partial(read, rows, device=device), labels(rows), metadata.encode(rows)))
+        found.append(ImageSplit(partial(read, rows, device=device), labels(rows), metadata.encode(rows)))
     return found
 
 

@@ -30,16 +30,18 @@ def test_the_prior_is_the_share_of_the_images():
 
 
 def test_without_a_sampler_an_epoch_shows_every_image_once_in_an_order_of_its_own():
-    first = balance.order(LABELS, 0, seed=0, epoch=1)
+    first = balance.sample_epoch_indices(LABELS, 0, seed=0, epoch=1)
     assert sorted(first.tolist()) == list(range(len(LABELS)))
-    assert torch.equal(first, balance.order(LABELS, 0, seed=0, epoch=1))
-    assert not torch.equal(first, balance.order(LABELS, 0, seed=0, epoch=2))
-    assert not torch.equal(first, balance.order(LABELS, 0, seed=1, epoch=1))
+    assert torch.equal(first, balance.sample_epoch_indices(LABELS, 0, seed=0, epoch=1))
+    assert not torch.equal(first, balance.sample_epoch_indices(LABELS, 0, seed=0, epoch=2))
+    assert not torch.equal(first, balance.sample_epoch_indices(LABELS, 0, seed=1, epoch=1))
 
 
 @pytest.mark.parametrize("power", [0.5, 1])
 def test_the_sampler_draws_classes_by_the_power_law(power):
-    drawn = torch.cat([LABELS[balance.order(LABELS, power, seed=0, epoch=epoch)] for epoch in range(300)])
+    drawn = torch.cat(
+        [LABELS[balance.sample_epoch_indices(LABELS, power, seed=0, epoch=epoch)] for epoch in range(300)]
+    )
     wanted = np.array([64.0, 16, 4]) ** (1 - power)
     shares = torch.bincount(drawn).double() / len(drawn)
     assert shares == pytest.approx(wanted / wanted.sum(), abs=0.012)  # four standard errors of 25,200 draws

@@ -20,7 +20,7 @@ def case():
 
 def drawn(case, count=COUNT, seed=SEED):
     truth, _, _, group = case
-    return np.concatenate(list(bootstrap.multiplicities(group, truth, count, seed)))
+    return np.concatenate(list(bootstrap.resample_counts(group, truth, count, seed)))
 
 
 def test_replicates_are_what_a_plain_loop_over_drawn_groups_gives(case):
@@ -29,7 +29,9 @@ def test_replicates_are_what_a_plain_loop_over_drawn_groups_gives(case):
     most = {name: np.bincount(truth[group == name]).argmax() for name in names}
     strata = {name: [other for other in names if most[other] == most[name]] for name in names}
     random = np.random.default_rng(SEED)
-    found = bootstrap.replicate(metrics.HEADLINE | metrics.PER_CLASS, truth, probabilities, group, COUNT, SEED)
+    found = bootstrap.bootstrap_distribution(
+        metrics.HEADLINE | metrics.PER_CLASS, truth, probabilities, group, COUNT, SEED
+    )
     for number in range(COUNT):
         rows = np.concatenate(
             [np.flatnonzero(group == strata[name][int(random.random() * len(strata[name]))]) for name in names]
@@ -53,7 +55,7 @@ def test_groups_stay_together_and_as_many_are_drawn_as_there_are(case):
 def test_seeded_however_it_is_chunked(case, monkeypatch):
     whole = drawn(case)
     monkeypatch.setattr(bootstrap, "_CHUNK", 7 * len(case[3]))
-    assert [len(chunk) for chunk in bootstrap.multiplicities(case[3], case[0], COUNT, SEED)] == [7] * 5 + [5]
+    assert [len(chunk) for chunk in bootstrap.resample_counts(case[3], case[0], COUNT, SEED)] == [7] * 5 + [5]
     assert (drawn(case) == whole).all()
     assert (drawn(case, seed=SEED + 1) != whole).any()
 
@@ -73,7 +75,9 @@ def test_interval_covers_the_truth_and_heeds_clusters():
         right = np.repeat(random.random(80) < 0.8, 5)
         probabilities = np.eye(7)[np.where(right, 0, 1)]
         for kind, labels in (("group", group), ("row", np.arange(400))):
-            draws = bootstrap.replicate({"a": metrics.accuracy}, truth, probabilities, labels, 200, trial)["a"]
+            draws = bootstrap.bootstrap_distribution({"a": metrics.accuracy}, truth, probabilities, labels, 200, trial)[
+                "a"
+            ]
             low, high = bootstrap.interval(draws)
             inside += kind == "group" and low <= 0.8 <= high
             naive += kind == "row" and low <= 0.8 <= high

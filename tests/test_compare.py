@@ -43,7 +43,7 @@ def reference(table: pd.DataFrame, rows: np.ndarray) -> dict[str, float]:
 def test_differences_are_paired_and_those_of_scikit_learn():
     first, second = model(0, 0.2), model(1, 0.25)
     row = models_table({"first": first, "second": second}, OPTIONS).iloc[1]
-    draws = bootstrap.multiplicities(first.group.to_numpy(), tables.truth(first), 30, OPTIONS.seed)
+    draws = bootstrap.resample_counts(first.group.to_numpy(), tables.truth(first), 30, OPTIONS.seed)
     rows = [np.repeat(np.arange(COUNT), times.astype(int)) for times in np.concatenate(list(draws))]
     whole = [reference(table, np.arange(COUNT)) for table in (first, second)]
     redrawn = [{name: reference(second, r)[name] - reference(first, r)[name] for name in COMPARED} for r in rows]
@@ -84,13 +84,13 @@ def test_a_reference_may_be_named_and_turns_the_verdicts_round():
 
 def test_every_model_is_redrawn_once(monkeypatch):
     """For its intervals and for all its differences; the draws are most of the time."""
-    redrawn, replicate = [], bootstrap.replicate
+    redrawn, bootstrap_distribution = [], bootstrap.bootstrap_distribution
 
     def counted(metrics, *arguments):
         redrawn.extend(metrics)
-        return replicate(metrics, *arguments)
+        return bootstrap_distribution(metrics, *arguments)
 
-    monkeypatch.setattr(bootstrap, "replicate", counted)
+    monkeypatch.setattr(bootstrap, "bootstrap_distribution", counted)
     models_table({name: model(seed, 0.2) for seed, name in enumerate("abc")}, OPTIONS)
     assert sorted(redrawn) == sorted(COMPARED * 3)
 

@@ -40,14 +40,14 @@ def drawn(count, seed=0, spread=2.0):
 @pytest.mark.parametrize("temperature", [0.3, 1, 2.5])
 def test_tempering_is_dividing_the_logits(temperature):
     logits, _ = drawn(50)
-    found = calibration.tempered(softmax(logits, axis=1), temperature)
+    found = calibration.apply_temperature(softmax(logits, axis=1), temperature)
     assert found == pytest.approx(softmax(logits / temperature, axis=1), rel=1e-10)
 
 
 def test_tempering_bears_zeros_and_ones():
     certain = np.eye(7)[:2]
-    assert (calibration.tempered(certain, 0.05) == certain).all()
-    assert (calibration.tempered(certain, 20) == certain).all()
+    assert (calibration.apply_temperature(certain, 0.05) == certain).all()
+    assert (calibration.apply_temperature(certain, 20) == certain).all()
 
 
 @pytest.mark.parametrize("distortion", [0.5, 1, 3])
@@ -64,7 +64,7 @@ def test_no_temperature_of_a_fine_grid_is_better():
 
     def loss(temperature):
         prior = (np.log(temperature) / np.log(2)) ** 2 / 2 / len(truth)
-        return log_loss(truth, calibration.tempered(raw, temperature), labels=range(7)) + prior
+        return log_loss(truth, calibration.apply_temperature(raw, temperature), labels=range(7)) + prior
 
     grid = np.geomspace(0.5, 5, 300)
     losses = [loss(temperature) for temperature in grid]
@@ -79,7 +79,7 @@ def test_the_power_gives_back_what_balancing_took_from_the_prior(taken):
     temperature, power = calibration.fit_temperature_and_power(truth, raw, PRIOR)
     assert temperature == pytest.approx(2, rel=0.05)
     assert power == pytest.approx(taken, abs=0.05)
-    found = calibration.rebalanced(calibration.tempered(raw, temperature), PRIOR, power)
+    found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, power)
     assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
 
 
@@ -89,7 +89,7 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
     raw = softmax(1.7 * (logits - 0.9 * np.log(PRIOR)), axis=1)
 
     def loss(temperature, power):
-        found = calibration.rebalanced(calibration.tempered(raw, temperature), PRIOR, power)
+        found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, power)
         prior = (np.log(temperature) / np.log(2)) ** 2 / 2 + power**2 / 2
         return log_loss(truth, found, labels=range(7)) + prior / len(truth)
 
@@ -131,7 +131,9 @@ def test_what_hundreds_of_rows_say_the_prior_hardly_changes():
     logits, truth = drawn(300)
     raw = softmax(2 * logits, axis=1)
     grid = np.geomspace(1, 4, 200)
-    likeliest = grid[np.argmin([log_loss(truth, calibration.tempered(raw, one), labels=range(7)) for one in grid])]
+    likeliest = grid[
+        np.argmin([log_loss(truth, calibration.apply_temperature(raw, one), labels=range(7)) for one in grid])
+    ]
     assert calibration.fit_temperature(truth, raw) == pytest.approx(likeliest, rel=0.02)
 
 
@@ -284,13 +286,13 @@ def test_with_nothing_to_fit_it_is_the_plain_mean_and_the_most_probable_class():
 
 def test_members_are_tempered_each_and_their_mean_again():
     truth, raw = members()
-    raw[1] = calibration.tempered(raw[1], 0.2)  # far surer than the other
+    raw[1] = calibration.apply_temperature(raw[1], 0.2)  # far surer than the other
     each = [calibration.fit_temperature(truth, one) for one in raw]
     found = decision.fit(PAIR, truth, raw, {"nv": 30, "mel": 9}, options(calibration="temperature"))
     assert list(found.temperatures.values()) == pytest.approx(each, abs=1e-6)
-    mean = sum(calibration.tempered(*pair) for pair in zip(raw, each, strict=True)) / 2
+    mean = sum(calibration.apply_temperature(*pair) for pair in zip(raw, each, strict=True)) / 2
     assert found.temperature == pytest.approx(calibration.fit_temperature(truth, mean), abs=1e-4)
-    assert found.apply(raw)[0] == pytest.approx(calibration.tempered(mean, found.temperature), abs=1e-5)
+    assert found.apply(raw)[0] == pytest.approx(calibration.apply_temperature(mean, found.temperature), abs=1e-5)
     assert found.prior == pytest.approx({name: {"nv": 30, "mel": 9}.get(name, 1) / 44 for name in CLASSES})
     alone = decision.fit({"a": "0"}, truth, raw[:1], TRAINED, options(calibration="temperature"))
     assert (alone.temperatures, alone.temperature) == ({"a": 1}, pytest.approx(each[0], abs=1e-6))

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from dermaline.base.errors import DermalineError
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.inference.views import VIEWS
 from dermaline.models.network import Network
 
-CPU = fabric("cpu", "32-true")
+CPU = setup_fabric("cpu", "32-true")
 
 
 class Reader(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from scipy.special import log_softmax
 
 from dermaline.params.recipe import Loss
-from dermaline.training.loss import make_loss
+from dermaline.training.loss import build_criterion
 
 PLAIN = {"loss": "cross_entropy", "focal_gamma": 2, "class_weight_power": 0, "sampler_power": 0}
 PLAIN |= {"label_smoothing": 0, "logit_adjustment": 0}
@@ -18,7 +18,7 @@ ROWS = np.arange(len(TARGET))
 
 
 def losses(**changes) -> np.ndarray:
-    loss = make_loss(Loss.model_validate(PLAIN | changes), torch.from_numpy(LABELS))
+    loss = build_criterion(Loss.model_validate(PLAIN | changes), torch.from_numpy(LABELS))
     return loss(torch.from_numpy(LOGITS), torch.from_numpy(TARGET)).double().numpy()
 
 
@@ -49,7 +49,9 @@ def test_focal_takes_the_plain_probability_of_the_true_class(gamma, power):
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
 def test_focal_has_a_gradient_where_the_network_is_sure(gamma):
-    loss = make_loss(Loss.model_validate(PLAIN | {"loss": "focal", "focal_gamma": gamma}), torch.from_numpy(LABELS))
+    loss = build_criterion(
+        Loss.model_validate(PLAIN | {"loss": "focal", "focal_gamma": gamma}), torch.from_numpy(LABELS)
+    )
     logits = torch.tensor([[40.0, 0, 0, 0, 0, 0, 0]], requires_grad=True)
     loss(logits, torch.tensor([0])).sum().backward()
     assert torch.isfinite(logits.grad).all()
@@ -65,6 +67,6 @@ def test_with_logit_adjustment_the_logits_that_fit_best_are_balanced():
     """Without any evidence in the image, cross-entropy learns the prior; adjusted by tau = 1 it learns equal logits."""
     labels = torch.from_numpy(LABELS)
     logits = torch.zeros(7, requires_grad=True)
-    loss = make_loss(Loss.model_validate(PLAIN | {"logit_adjustment": 1}), labels)
+    loss = build_criterion(Loss.model_validate(PLAIN | {"logit_adjustment": 1}), labels)
     loss(logits.expand(len(labels), 7), labels).mean().backward()
     assert logits.grad.abs().max() < 1e-6

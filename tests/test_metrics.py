@@ -233,18 +233,18 @@ def test_sensitivity_at_a_specificity_counts_a_tie_whole():
 def test_corners_lose_nothing(seed, digits):
     truth, probabilities, _ = sample(seed, 80, digits=digits)
     actual, score, ones = truth == 5, probabilities[:, 5], np.ones(80)
-    fpr, tpr = ranking.roc_corners(actual, score)
+    fpr, tpr = ranking.roc_curve(actual, score)
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(tpr, fpr) == pytest.approx(area_under_roc(actual, score, ones))
     full = reference.roc_curve(actual, score, drop_intermediate=False)
     assert np.interp(full[0], fpr, tpr) == pytest.approx(np.maximum.reduceat(full[1], starts(full[0]))[group(full[0])])
-    recall, precision = ranking.precision_corners(actual, score)
+    recall, precision = ranking.precision_recall_curve(actual, score)
     assert (recall[0], recall[-1]) == (0, 1)
     best = score >= np.sort(score[actual])[-1]
     assert precision[0] == precision[1] >= actual[best].mean()  # flat to the first corner
     assert (np.diff(recall) > 0).all()
     area = (np.diff(recall) * precision[1:]).sum()
-    assert area == pytest.approx(ranking.precision_area(actual, score, ones))
+    assert area == pytest.approx(ranking.average_precision_score(actual, score, ones))
     assert len(recall) <= actual.sum() + 1
 
 
@@ -270,6 +270,6 @@ def test_a_hundred_replicates_at_once_cost_less_than_a_hundred_estimates():
         return min(times)
 
     groups = random.integers(0, 7000, 10_000)
-    at_once = seconds(lambda: bootstrap.replicate(metrics.HEADLINE, truth, probabilities, groups, 100, 0))
+    at_once = seconds(lambda: bootstrap.bootstrap_distribution(metrics.HEADLINE, truth, probabilities, groups, 100, 0))
     once = seconds(lambda: [metric(truth, probabilities, None) for metric in metrics.HEADLINE.values()])
     assert at_once < 100 * once / 2

@@ -17,8 +17,8 @@ from stage import run_stage
 from torch import nn
 
 from dermaline.base.errors import DermalineError
-from dermaline.compute import fabric
-from dermaline.training.loop import Training, Work
+from dermaline.compute import setup_fabric
+from dermaline.training.loop import PhaseState, Trainer
 
 PLAIN = {  # nothing random, and no batch norm, whose statistics are each process's own on a CPU
     **{"backbone": "convnext_atto", "weights": "none", "size": [32, 48], "drop_path": 0, "dropout": 0, "flip": False},
@@ -98,7 +98,7 @@ def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
     examples = SimpleNamespace(labels=torch.arange(50) % 7, images=lambda size: None)
 
     def epoch(share: slice) -> list[list[torch.Tensor]]:
-        work = Work(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)
+        work = PhaseState(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)
         return list(work.steps(1))
 
     whole, shares = epoch(slice(0, None, 1)), [epoch(slice(rank, None, 3)) for rank in range(3)]
@@ -122,10 +122,10 @@ SCHEDULERS = {
 def test_within_the_job_of_a_scheduler_one_process_runs(scheduler, monkeypatch):
     for name, value in SCHEDULERS[scheduler].items():
         monkeypatch.setenv(name, value)
-    assert fabric("cpu", "32-true").world_size == 1
+    assert setup_fabric("cpu", "32-true").world_size == 1
 
 
 def test_a_batch_that_can_not_be_shared_is_refused():
     three = SimpleNamespace(world_size=3)
     with pytest.raises(DermalineError, match="recipe: batch_size: 16 is no multiple of 3 processes"):
-        Training(tiny.recipe(), None, None, three, None)
+        Trainer(tiny.recipe(), None, None, three, None)

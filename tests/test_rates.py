@@ -51,7 +51,7 @@ def test_of_few_lesions_too(lesions, trials):
     known = {"balanced_accuracy": np.mean([SENSITIVITY[name] for name in lesions])}
     known |= {"melanoma_sensitivity": SENSITIVITY["mel"]}
     for _ in range(trials):
-        row = summary.measured(drawn(random, lesions), known, OPTIONS)
+        row = summary.metrics_with_ci(drawn(random, lesions), known, OPTIONS)
         held.append(pd.Series({name: row[f"{name}_low"] <= known[name] <= row[f"{name}_high"] for name in known}))
     assert share(held).between(0.92, 0.995).all(), share(held)
 
@@ -70,7 +70,7 @@ def test_percentiles_of_redrawn_lesions_hold_it_less_often(lesions, metric, know
         table = drawn(random, lesions)
         truth, decisions, group = tables.truth(table), tables.decisions(table), table["group"].to_numpy()
         low, high = bootstrap.interval(
-            bootstrap.replicate({"it": metric}, truth, decisions, group, OPTIONS.bootstrap, trial)["it"]
+            bootstrap.bootstrap_distribution({"it": metric}, truth, decisions, group, OPTIONS.bootstrap, trial)["it"]
         )
         held.append(low <= known <= high)
     assert 0.5 < np.mean(held) < most

@@ -4,11 +4,11 @@ import pytest
 import tiny
 from closure import ROOT
 
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.models import store
 from dermaline.params.recipe import Recipe, read_recipe, recipe_names
-from dermaline.training.checkpoint import Scratch
-from dermaline.training.loop import Training
+from dermaline.training.checkpoint import ResumeCheckpoint
+from dermaline.training.loop import Trainer
 
 RECIPES = {name: read_recipe(name, ROOT) for name in recipe_names(ROOT)}
 WINDOWED = ("vit", "swin")  # patches and windows need sizes that they divide
@@ -28,8 +28,8 @@ def small(recipe: Recipe, name: str) -> Recipe:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_and_is_saved(name, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    recipe, device = small(RECIPES[name], name), fabric("cpu", "32-true")
-    training = Training(recipe, tiny.examples(16, 0), tiny.examples(14, 1), device, Scratch(name))
+    recipe, device = small(RECIPES[name], name), setup_fabric("cpu", "32-true")
+    training = Trainer(recipe, tiny.examples(16, 0), tiny.examples(14, 1), device, ResumeCheckpoint(name))
     best = training.run()
     assert [row["phase"] for row in training.history] == [phase.name for phase in recipe.phases]
     store.save(tmp_path / "model", best, recipe, {})

@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import one_hot
 from torch.nn.utils import clip_grad_norm_
 
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.models.network import Network
 from dermaline.params.recipe import Phase, Recipe
 from dermaline.training.augment import augment
-from dermaline.training.balance import order
-from dermaline.training.checkpoint import Scratch
-from dermaline.training.loop import Examples, Training
+from dermaline.training.balance import sample_epoch_indices
+from dermaline.training.checkpoint import ResumeCheckpoint
+from dermaline.training.loop import ImageSplit, Trainer
 from dermaline.training.mixing import mix
 
 SIZE = (32, 48)
@@ -52,12 +52,14 @@ EVERYTHING = {
 }
 
 
-def examples(labels: list[int], seed: int) -> Examples:
+def examples(labels: list[int], seed: int) -> ImageSplit:
     """Noisy images, whose colours are the three bits of their labels, each with metadata of its own."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 100, (len(labels), 3, *SIZE), generator=generator, dtype=torch.uint8)
     images += 150 * (torch.tensor(labels)[:, None] >> torch.arange(3) & 1).to(torch.uint8)[:, :, None, None]
-    return Examples(lambda size: images, torch.tensor(labels), 2 * torch.rand(len(labels), WIDTH, generator=generator))
+    return ImageSplit(
+        lambda size: images, torch.tensor(labels), 2 * torch.rand(len(labels), WIDTH, generator=generator)
+    )
 
 
 TRAIN = examples([0, 1, 1, 2, 2, 2, 3, 4, 4, 4, 4, 6, *[5] * 32], 0)  # five batches of 8, and 4 images more
@@ -77,7 +79,9 @@ def reference(recipe: Recipe) -> tuple[dict[str, torch.Tensor], list[float]]:
             torch.manual_seed(seed)
             generator = torch.Generator().manual_seed(seed)
             network.train().body.train(phase.backbone > 0)
-            batches = order(TRAIN.labels, recipe.sampler_power, recipe.seed, epoch).split(recipe.batch_size)
+            batches = sample_epoch_indices(TRAIN.labels, recipe.sampler_power, recipe.seed, epoch).split(
+                recipe.batch_size
+            )
             for step, together in enumerate(STEPS):
                 scale = rate(number * len(STEPS) + step, phase.epochs * len(STEPS), recipe.warmup)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -126,10 +130,10 @@ def batch_loss(network: Network, recipe: Recipe, chosen: torch.Tensor, generator
     if plain:
         return losses_of(network(pixels, metadata), labels, recipe).mean()
     pixels, mixture = mix(pixels, recipe, generator)
-    share, partner = mixture.share[:, None], mixture.partner
+    share, partner = mixture.lam[:, None], mixture.partner
     logits = network(pixels, share * metadata + (1 - share) * metadata[partner])
     own, other = losses_of(logits, labels, recipe), losses_of(logits, labels[partner], recipe)
-    return (mixture.share * own + (1 - mixture.share) * other).mean()
+    return (mixture.lam * own + (1 - mixture.lam) * other).mean()
 
 
 def losses_of(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
@@ -147,7 +151,7 @@ def losses_of(logits: torch.Tensor, labels: torch.Tensor, recipe: Recipe) -> tor
 def test_the_loop_trains_as_plain_pytorch_does(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     recipe = tiny.recipe(**EVERYTHING)
-    training = Training(recipe, TRAIN, VAL, fabric("cpu", "32-true"), Scratch("one"))
+    training = Trainer(recipe, TRAIN, VAL, setup_fabric("cpu", "32-true"), ResumeCheckpoint("one"))
     best, (kept, losses) = training.run(), reference(recipe)
     assert [row["val_loss"] for row in training.history] == pytest.approx(losses, abs=1e-6)
     assert best.keys() == kept.keys()

@@ -15,13 +15,13 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.commands.predict import choose
 from dermaline.commands.release import RELEASED, halved, write
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.models.store import load, save
 
-CPU = fabric("cpu", "32-true")
+CPU = setup_fabric("cpu", "32-true")
 
 
 def decided(names: list[str]) -> None:

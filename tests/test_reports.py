@@ -18,9 +18,9 @@ from parameters import put_parameters
 from stage import error_line, run_stage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dermaline.compute import fabric
-from dermaline.training.checkpoint import Scratch
-from dermaline.training.loop import Training
+from dermaline.compute import setup_fabric
+from dermaline.training.checkpoint import ResumeCheckpoint
+from dermaline.training.loop import Trainer
 
 EPOCHS = 4
 TABLE = "plots/training/lite0.csv"
@@ -100,7 +100,9 @@ def test_on_a_terminal_a_bar_counts_the_images_of_the_whole_training(project):
 def test_the_rate_of_an_epoch_is_its_largest(monkeypatch, tmp_path):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     recipe = tiny.recipe(warmup=0, schedule="cosine", lr=0.01)
-    training = Training(recipe, tiny.examples(48, 0), tiny.examples(14, 1), fabric("cpu", "32-true"), Scratch("rate"))
+    training = Trainer(
+        recipe, tiny.examples(48, 0), tiny.examples(14, 1), setup_fabric("cpu", "32-true"), ResumeCheckpoint("rate")
+    )
     training.run()
     head, first, second = (row["lr"] for row in training.history)
     assert (head, first) == pytest.approx((0.03, 0.01))

@@ -9,13 +9,13 @@ from torch.optim import SGD, lr_scheduler
 
 from dermaline.models.network import Network
 from dermaline.params.recipe import Phase
-from dermaline.training.optimizer import make_optimizer
-from dermaline.training.schedule import drops, factor
+from dermaline.training.optimizer import build_optimizer
+from dermaline.training.schedule import lr_multiplier, num_lr_reductions
 
 
 def rates(steps: int, scores: list[float] | None = None, **changes) -> list[float]:
     recipe = tiny.recipe(**changes)
-    return [factor(recipe, step, steps, scores or []) for step in range(steps)]
+    return [lr_multiplier(recipe, step, steps, scores or []) for step in range(steps)]
 
 
 def reference(scheduler: type, steps: int, **options) -> list[float]:
@@ -48,11 +48,11 @@ def test_plateau_falls_when_pytorchs_does(patience):
     made = lr_scheduler.ReduceLROnPlateau(optimizer, **options)
     for epoch, score in enumerate(scores):
         expected = optimizer.param_groups[0]["lr"]
-        assert 0.5 ** drops(scores[:epoch], patience) == pytest.approx(expected)
+        assert 0.5 ** num_lr_reductions(scores[:epoch], patience) == pytest.approx(expected)
         made.step(score)
-    assert drops(scores, patience) > 1
+    assert num_lr_reductions(scores, patience) > 1
     options = {"schedule": "plateau", "plateau_factor": 0.5, "plateau_patience": patience, "warmup": 0}
-    assert rates(5, scores, **options)[-1] == pytest.approx(0.5 ** drops(scores, patience))
+    assert rates(5, scores, **options)[-1] == pytest.approx(0.5 ** num_lr_reductions(scores, patience))
 
 
 def test_a_constant_rate_and_phases_of_one_step():
@@ -65,9 +65,9 @@ def test_a_constant_rate_and_phases_of_one_step():
 def test_every_optimizer_takes_a_step_at_the_rates_of_its_groups(name):
     recipe = tiny.recipe(optimizer=name, weight_decay=0.1, lr=1e-2)
     network = Network(recipe, pretrained=False)
-    optimizer = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=0.5, head=2))
+    optimizer = build_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=0.5, head=2))
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"]
+        group["lr"] = group["base_lr"]
     before = [parameter.detach().clone() for parameter in network.parameters()]
     network.start_training(first_layer=0)
     network(torch.rand(4, 3, 32, 48)).square().mean().backward()
@@ -80,8 +80,8 @@ def test_each_part_has_its_rate_and_frozen_layers_have_none():
     recipe = tiny.recipe(lr=0.5)
     network = Network(recipe, pretrained=False)
     phase = Phase(name="top", epochs=1, backbone=0.1, head=2, first_layer=3)
-    groups = make_optimizer(network, recipe, phase).param_groups
-    rate = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
+    groups = build_optimizer(network, recipe, phase).param_groups
+    rate = {id(parameter): group["base_lr"] for group in groups for parameter in group["params"]}
     assert {rate[id(parameter)] for parameter in network.head_parameters()} == {1.0}
     layers = network.backbone_layers()
     for depth, layer in enumerate(layers):
@@ -93,7 +93,7 @@ def test_each_part_has_its_rate_and_frozen_layers_have_none():
 def test_a_transformers_embeddings_are_not_decayed():
     recipe = tiny.recipe("vit", size=(32, 32), weight_decay=0.1)
     network = Network(recipe, pretrained=False)
-    groups = make_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=1, head=1)).param_groups
+    groups = build_optimizer(network, recipe, Phase(name="all", epochs=1, backbone=1, head=1)).param_groups
     decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
     assert decay[id(network.body.pos_embed)] == decay[id(network.body.cls_token)] == 0
     assert decay[id(network.body.patch_embed.proj.weight)] == 0.1

@@ -8,12 +8,12 @@ import tiny
 import torch
 
 from dermaline.base.errors import DermalineError
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.params.recipe import Augment
-from dermaline.training.checkpoint import Scratch, fingerprint
-from dermaline.training.loop import Training
+from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
+from dermaline.training.loop import Trainer
 
 # Batch norm's running statistics lag behind: after 4 epochs a score is anywhere, after these it is 0.8 and more on
 # every processor and with every seed (DERMALINE_SEED tries others).
@@ -27,10 +27,10 @@ def trained(tmp_path, monkeypatch):
     """Make a Training of a tiny recipe whose scratch folder lies in tmp_path."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
-    def make(name: str = "one", **changes) -> Training:
+    def make(name: str = "one", **changes) -> Trainer:
         recipe = tiny.recipe(**changes)
-        device = fabric("cpu", recipe.precision)
-        return Training(recipe, tiny.examples(48, 0), tiny.examples(21, 1), device, Scratch(name))
+        device = setup_fabric("cpu", recipe.precision)
+        return Trainer(recipe, tiny.examples(48, 0), tiny.examples(21, 1), device, ResumeCheckpoint(name))
 
     return make
 

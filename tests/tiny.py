@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from dermaline.data.metadata import MISSING
 from dermaline.params.recipe import Recipe, read_recipe
-from dermaline.training.loop import Examples
+from dermaline.training.loop import ImageSplit
 
 
 def recipe(name: str = "lite0", **changes) -> Recipe:
@@ -28,10 +28,10 @@ def photographs(count: int, seed: int, size: tuple[int, int] = (36, 54)) -> torc
     return (hue[torch.arange(count) % 7].view(-1, 3, 1, 1) + noise).to(torch.uint8)
 
 
-def examples(count: int, seed: int) -> Examples:
+def examples(count: int, seed: int) -> ImageSplit:
     """Photographs at whatever size is asked for, without metadata."""
     whole = photographs(count, seed)
-    return Examples(
+    return ImageSplit(
         lambda size: interpolate(whole.float(), size).to(torch.uint8),
         torch.arange(count) % 7,
         MISSING.expand(count, -1),

@@ -32,7 +32,7 @@ def nearest(word: str, known: list[str]) -> str:
 
 Count = Annotated[int, within(1, 10**9)]
 Seed = Annotated[int, within(0, 2**31 - 1)]
-Share = Annotated[float, within(0, 1)]
+Fraction = Annotated[float, within(0, 1)]
 Positive = Annotated[float, within(1e-12, 1e12)]
 NotNegative = Annotated[float, within(0, 1e12)]
 Power = Annotated[float, within(0, 3)]
@@ -54,10 +54,10 @@ class Section(BaseModel):
         return values
 
 
-Of = TypeVar("Of")
+T = TypeVar("Of")
 
 
-def load(kind: type[Of], key: str, path: Path = PARAMS) -> Of:
+def load(kind: type[T], key: str, path: Path = PARAMS) -> T:
     """Read and check one entry of the parameters.
 
     Args:
@@ -78,7 +78,7 @@ def load(kind: type[Of], key: str, path: Path = PARAMS) -> Of:
     return checked(kind, entry, path, key)
 
 
-def read_as(kind: type[Of], path: Path, advice: str) -> Of:
+def read_as(kind: type[T], path: Path, advice: str) -> T:
     """Read and check a YAML file.
 
     Raises:
@@ -96,7 +96,7 @@ def _read(path: Path, advice: str) -> Any:
         raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
 
 
-def checked(kind: type[Of], content: Any, path: Path, key: str = "") -> Of:
+def checked(kind: type[T], content: Any, path: Path, key: str = "") -> T:
     """Return the content at `key` of the file at `path` as a `kind`; raise its first fault as a `DermalineError`."""
     try:
         return TypeAdapter(kind).validate_python(content)

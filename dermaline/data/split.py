@@ -42,16 +42,16 @@ def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
     for dx in CLASSES:
         members = sorted(diagnosis.index[diagnosis == dx], key=lambda name: _hash(options.seed, name))
         _require_enough(len(members), dx, options)
-        first, last = 0, share(len(members), options.test)
+        first, last = 0, n_from_fraction(len(members), options.test)
         if options.fold is not None:
             first, last = (len(members) * fold // options.folds for fold in (options.fold, options.fold + 1))
-        for_val = min(share(len(members), options.val), len(members) - (last - first) - 1)
+        for_val = min(n_from_fraction(len(members), options.val), len(members) - (last - first) - 1)
         sides[members[first:last]] = "test"
         sides[(members[last:] + members[:first])[:for_val]] = "val"
     return group.map(sides)
 
 
-def share(count: int, wanted: float) -> int:
+def n_from_fraction(count: int, wanted: float) -> int:
     """`wanted` of `count`, rounded, leaving at least one here and two elsewhere; 0 of 0."""
     return min(max(1, round(count * wanted)), count - 2) if count else 0
 

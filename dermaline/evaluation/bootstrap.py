@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 _CHUNK = 400_000  # weights held at once: about 3 MB, which stays in the cache
 
 
-def multiplicities(group: np.ndarray, stratum: np.ndarray, replicates: int, seed: int) -> Iterator[Floats]:
+def resample_counts(group: np.ndarray, stratum: np.ndarray, replicates: int, seed: int) -> Iterator[Floats]:
     """Draw groups with replacement, in each stratum as many as it has (Davison & Hinkley 1997, 3.2 and 3.8).
 
     With the diagnosis as stratum, as in the split, every replicate holds every class; else a macro mean would be over
@@ -40,16 +40,16 @@ def multiplicities(group: np.ndarray, stratum: np.ndarray, replicates: int, seed
         yield times.astype(float).take(member, axis=1)
 
 
-def replicate(
+def bootstrap_distribution(
     metrics: Mapping[str, Metric], truth: Ints, probabilities: Floats, group: np.ndarray, replicates: int, seed: int
 ) -> dict[str, Floats]:
     """Every metric on every replicate: [replicates] for a headline metric, [replicates, C] for one of each class.
 
-    Arguments as for `multiplicities`, with the truth as stratum, and `dermaline.evaluation.metrics`.
+    Arguments as for `resample_counts`, with the truth as stratum, and `dermaline.evaluation.metrics`.
     """
     chunks = [
         {name: metric(truth, probabilities, weights) for name, metric in metrics.items()}
-        for weights in multiplicities(group, truth, replicates, seed)
+        for weights in resample_counts(group, truth, replicates, seed)
     ]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in metrics}
 

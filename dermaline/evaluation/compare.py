@@ -10,7 +10,7 @@ from dermaline.base.parameters import nearest
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.scores import Floats
-from dermaline.evaluation.summary import measured, redrawn
+from dermaline.evaluation.summary import metrics_with_ci, redrawn
 from dermaline.params.evaluate import Evaluate
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
@@ -42,7 +42,7 @@ def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate, referenc
         raise DermalineError(f"evaluate.reference: no model '{reference}'; {nearest(reference, list(models))}")
     aligned = dict(zip(models, tables.aligned(list(models.values())), strict=True))
     draws = {name: redrawn(table, {key: HEADLINE[key] for key in COMPARED}, options) for name, table in aligned.items()}
-    scores = {name: measured(table, METRICS, options, draws[name]) for name, table in aligned.items()}
+    scores = {name: metrics_with_ci(table, METRICS, options, draws[name]) for name, table in aligned.items()}
     return pd.DataFrame({"model": name, **scores[name], **_against(reference, name, scores, draws)} for name in models)
 
 

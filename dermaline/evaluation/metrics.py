@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dermaline.base.classes import MELANOMA
-from dermaline.evaluation.ranking import precision_area, sensitivity_at
+from dermaline.evaluation.ranking import average_precision_score, sensitivity_at
 from dermaline.evaluation.scores import (
     Floats,
     Ints,
@@ -19,7 +19,6 @@ from dermaline.evaluation.scores import (
     confusion,
     each_class,
     f1,
-    hits,
     macro_auc,
     macro_f1,
     macro_mean,
@@ -30,6 +29,7 @@ from dermaline.evaluation.scores import (
     recall,
     row_mean,
     sums,
+    true_positives,
 )
 
 Metric = Callable[[Ints, Floats, Floats | None], Floats]
@@ -54,10 +54,10 @@ def mean_specificity(truth: Ints, probabilities: Floats, weights: Floats | None 
 
 def kappa(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Cohen's kappa (1960), -1..1: agreement beyond chance. NaN when all rows are, and are predicted, one class."""
-    cells = confusion(truth, probabilities, weights)
-    cells = ratio(cells, cells.sum((-2, -1), keepdims=True))
-    chance = (cells.sum(-1) * cells.sum(-2)).sum(-1)
-    return ratio(np.trace(cells, axis1=-2, axis2=-1) - chance, 1 - chance)
+    confmat = confusion(truth, probabilities, weights)
+    confmat = ratio(confmat, confmat.sum((-2, -1), keepdims=True))
+    chance = (confmat.sum(-1) * confmat.sum(-2)).sum(-1)
+    return ratio(np.trace(confmat, axis1=-2, axis2=-1) - chance, 1 - chance)
 
 
 def brier(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -100,21 +100,21 @@ def melanoma_sensitivity_at_specificity_95(truth: Ints, probabilities: Floats, w
 
 def precision(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Of the rows predicted a class, the share that is; 0 for a class that is never predicted."""
-    cells = confusion(truth, probabilities, weights)
-    return present(np.nan_to_num(ratio(hits(cells), cells.sum(-2))), cells)
+    confmat = confusion(truth, probabilities, weights)
+    return present(np.nan_to_num(ratio(true_positives(confmat), confmat.sum(-2))), confmat)
 
 
 def specificity(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Of the rows not of a class, the share not predicted so; NaN too for the only class there is."""
-    cells = confusion(truth, probabilities, weights)
-    others = cells.sum((-2, -1))[..., None] - cells.sum(-1)
-    false = cells.sum(-2) - hits(cells)
-    return present(ratio(others - false, others), cells)
+    confmat = confusion(truth, probabilities, weights)
+    others = confmat.sum((-2, -1))[..., None] - confmat.sum(-1)
+    false = confmat.sum(-2) - true_positives(confmat)
+    return present(ratio(others - false, others), confmat)
 
 
 def average_precision(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Average precision of each class versus the rest."""
-    return each_class(precision_area, truth, probabilities, weights)
+    return each_class(average_precision_score, truth, probabilities, weights)
 
 
 HEADLINE: dict[str, Metric] = {

@@ -8,7 +8,7 @@ import numpy as np
 from dermaline.evaluation.scores import Bools, Floats, counts, ratio
 
 
-def precision_area(positive: Bools, score: Floats, weights: Floats) -> Floats:
+def average_precision_score(positive: Bools, score: Floats, weights: Floats) -> Floats:
     """Average precision, [...]: precision at each threshold, weighted by the recall gained there (no interpolation).
 
     NaN without positives. Arguments as for `counts`. Source: Manning et al., Information Retrieval, 8.4.
@@ -33,7 +33,7 @@ def sensitivity_at(positive: Bools, score: Floats, weights: Floats, specificity:
     return ratio(np.where(negatives[..., 0] > 0, best, np.nan), true[..., -1])
 
 
-def roc_corners(positive: Bools, score: Floats) -> tuple[Floats, Floats]:
+def roc_curve(positive: Bools, score: Floats) -> tuple[Floats, Floats]:
     """The ROC curve as false and true positive rates, [P] each, from (0, 0) to (1, 1).
 
     Points on a straight line between their neighbours are left out: the curve and its area stay exactly the same.
@@ -45,7 +45,7 @@ def roc_corners(positive: Bools, score: Floats) -> tuple[Floats, Floats]:
     return false[corners] / false[-1], true[corners] / true[-1]
 
 
-def precision_corners(positive: Bools, score: Floats) -> tuple[Floats, Floats]:
+def precision_recall_curve(positive: Bools, score: Floats) -> tuple[Floats, Floats]:
     """The precision-recall curve as recalls and precisions, [P] each, from recall 0 to 1.
 
     Drawn as steps (a precision holds back to the recall before it), its area is the average precision exactly. Points

@@ -31,8 +31,8 @@ def nll(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Fl
 
 def accuracy(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Share of rows predicted right."""
-    cells = confusion(truth, probabilities, weights)
-    return ratio(np.trace(cells, axis1=-2, axis2=-1), cells.sum((-2, -1)))
+    confmat = confusion(truth, probabilities, weights)
+    return ratio(np.trace(confmat, axis1=-2, axis2=-1), confmat.sum((-2, -1)))
 
 
 def balanced_accuracy(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -52,14 +52,14 @@ def macro_auc(truth: Ints, probabilities: Floats, weights: Floats | None = None)
 
 def recall(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Of the rows of a class, the share predicted so: its sensitivity."""
-    cells = confusion(truth, probabilities, weights)
-    return ratio(hits(cells), cells.sum(-1))
+    confmat = confusion(truth, probabilities, weights)
+    return ratio(true_positives(confmat), confmat.sum(-1))
 
 
 def f1(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
     """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN)."""
-    cells = confusion(truth, probabilities, weights)
-    return present(ratio(2 * hits(cells), cells.sum(-1) + cells.sum(-2)), cells)
+    confmat = confusion(truth, probabilities, weights)
+    return present(ratio(2 * true_positives(confmat), confmat.sum(-1) + confmat.sum(-2)), confmat)
 
 
 def auc(truth: Ints, probabilities: Floats, weights: Floats | None = None) -> Floats:
@@ -71,8 +71,8 @@ def confusion(truth: Ints, probabilities: Floats, weights: Floats | None = None)
     """The confusion matrix [..., C, C]: weight of the rows of class i (first) predicted as class j (second)."""
     classes = probabilities.shape[1]
     cell = truth * classes + probabilities.argmax(axis=1)
-    cells = sums(ones_unless(truth, weights), cell, classes * classes)
-    return cells.reshape(*cells.shape[:-1], classes, classes)
+    confmat = sums(ones_unless(truth, weights), cell, classes * classes)
+    return confmat.reshape(*confmat.shape[:-1], classes, classes)
 
 
 def macro_mean(values: Floats) -> Floats:
@@ -104,14 +104,14 @@ def sums(weights: Floats, number: Ints, size: int) -> Floats:
     return found
 
 
-def hits(cells: Floats) -> Floats:
+def true_positives(confmat: Floats) -> Floats:
     """The diagonal [..., C] of a confusion matrix."""
-    return np.diagonal(cells, axis1=-2, axis2=-1)
+    return np.diagonal(confmat, axis1=-2, axis2=-1)
 
 
-def present(values: Floats, cells: Floats) -> Floats:
+def present(values: Floats, confmat: Floats) -> Floats:
     """NaN where a class has no weight, as everywhere."""
-    return np.where(cells.sum(-1) > 0, values, np.nan)
+    return np.where(confmat.sum(-1) > 0, values, np.nan)
 
 
 def each_class(area: Callable[..., Floats], truth: Ints, probabilities: Floats, weights: Floats | None) -> Floats:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, measured
+from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, metrics_with_ci
 from dermaline.params.evaluate import Evaluate
 
 PROTOCOL_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
@@ -29,7 +29,7 @@ def protocol_rows(test: pd.DataFrame, lesion_averaged: pd.DataFrame, options: Ev
         "first image of each near-duplicate group": test.drop_duplicates("group"),
     }
     return pd.DataFrame(
-        {"protocol": name, "cases": len(table), **measured(table, PROTOCOL_METRICS, options)}
+        {"protocol": name, "cases": len(table), **metrics_with_ci(table, PROTOCOL_METRICS, options)}
         for name, table in protocols.items()
     )
 
@@ -80,9 +80,9 @@ def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> d
     few, enough = lesions < FEWEST_LESIONS, list(counts.index[counts >= FEWEST_LESIONS])
     scores = {f"{name}{end}": np.nan for name in (*SHARES, *MACRO) for end in ("", "_low", "_high")}
     if not few:
-        scores |= measured(table, SHARES, options)
+        scores |= metrics_with_ci(table, SHARES, options)
     if len(enough) > 1:
-        scores |= measured(table[table["dx"].isin(enough)], MACRO, options)
+        scores |= metrics_with_ci(table[table["dx"].isin(enough)], MACRO, options)
     return {
         "variable": variable,
         "value": value,

@@ -31,7 +31,7 @@ FEWEST_LESIONS = 10  # of a class, below which redrawing is far too sure of it
 
 def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
     """Point estimates of the headline metrics, without those that have no value."""
-    return _finite(_estimates(_headline(options), table))
+    return _finite(_point_estimates(_headline(options), table))
 
 
 def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = fr
         of the calibration error, nor one by redrawing of a class of fewer than `FEWEST_LESIONS`. `absent_classes` are
         those without a case, which no macro mean has in it.
     """
-    truth, each = tables.truth(table), _estimates(PER_CLASS, table)
+    truth, each = tables.truth(table), _point_estimates(PER_CLASS, table)
     chosen = {name: metric for name, metric in _headline(options).items() if name not in left_out}
-    ends = _ends(chosen | PER_CLASS, table, options)
+    ends = _confidence_intervals(chosen | PER_CLASS, table, options)
     per_class = {
         name: {
             "support": int((truth == number).sum()),
@@ -59,7 +59,7 @@ def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = fr
         for number, name in enumerate(CLASSES)
     }
     return {
-        **_finite(_estimates(chosen, table)),
+        **_finite(_point_estimates(chosen, table)),
         "cases": len(table),
         "absent_classes": [name for name, values in per_class.items() if not values["support"]],
         "intervals": _intervals({metric: ends[metric] for metric in chosen}),
@@ -72,7 +72,7 @@ def lesions_of(table: pd.DataFrame) -> pd.Series:
     return table.groupby("dx")["group"].nunique().reindex(CLASSES, fill_value=0)
 
 
-def measured(
+def metrics_with_ci(
     table: pd.DataFrame, names: Iterable[str], options: Evaluate, draws: Mapping[str, Floats] | None = None
 ) -> dict[str, float]:
     """Some headline metrics as a flat row: NAME, NAME_low and NAME_high, which are NaN without a value.
@@ -80,7 +80,7 @@ def measured(
     `draws` are what `redrawn` gave for those that need it, lest it be done again.
     """
     metrics = {name: _headline(options)[name] for name in names}
-    estimates, ends = _estimates(metrics, table), _ends(metrics, table, options, draws)
+    estimates, ends = _point_estimates(metrics, table), _confidence_intervals(metrics, table, options, draws)
     row = {}
     for name, (low, high) in ends.items():
         row |= {name: float(estimates[name]), f"{name}_low": float(low), f"{name}_high": float(high)}
@@ -92,7 +92,10 @@ def operating_point(table: pd.DataFrame) -> dict[str, Any]:
     called = table.assign(predicted=np.where(table[tables.SUSPECTED], "mel", "nv"))  # not melanoma: any other says no
     metrics = {name: HEADLINE[name] for name in ("melanoma_sensitivity", "melanoma_specificity")}
     ends = rates.intervals(called)
-    return {**_finite(_estimates(metrics, called)), "intervals": _intervals({name: ends[name] for name in metrics})}
+    return {
+        **_finite(_point_estimates(metrics, called)),
+        "intervals": _intervals({name: ends[name] for name in metrics}),
+    }
 
 
 def at_threshold(point: Mapping[str, Any]) -> dict[str, float]:
@@ -108,14 +111,14 @@ def confusion_rows(table: pd.DataFrame) -> pd.DataFrame:
 def roc_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The corners of a class's ROC curve; none where it has no positives or no negatives."""
     positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
-    points = ranking.roc_corners(positive, score) if 0 < positive.sum() < len(positive) else ([], [])
+    points = ranking.roc_curve(positive, score) if 0 < positive.sum() < len(positive) else ([], [])
     return pd.DataFrame(dict(zip(("fpr", "tpr"), points, strict=True)))
 
 
 def precision_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The corners of a class's precision-recall curve; none where it has no positives."""
     positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
-    points = ranking.precision_corners(positive, score) if positive.any() else ([], [])
+    points = ranking.precision_recall_curve(positive, score) if positive.any() else ([], [])
     return pd.DataFrame(dict(zip(("recall", "precision"), points, strict=True)))
 
 
@@ -134,9 +137,9 @@ def per_class_rows(score: Mapping[str, Any], train_images: Mapping[str, int]) ->
     rows = []
     for name, values in score["per_class"].items():
         low, high = (values["intervals"].get("f1", {}).get(end) for end in ("low", "high"))
-        measured = {metric: values.get(metric) for metric in PER_CLASS}
+        scores = {metric: values.get(metric) for metric in PER_CLASS}
         counts = {"class": name, "support": values["support"], "train_images": train_images.get(name, 0)}
-        rows.append({**counts, **measured, "f1_low": low, "f1_high": high})
+        rows.append({**counts, **scores, "f1_low": low, "f1_high": high})
     return pd.DataFrame(rows)
 
 
@@ -144,7 +147,7 @@ def _headline(options: Evaluate) -> dict[str, Metric]:
     return HEADLINE | {"ece": partial(ece, bins=options.calibration_bins)}
 
 
-def _estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, Floats]:
+def _point_estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, Floats]:
     """Each metric's value, of the decisions or of the probabilities."""
     truth, decisions, probabilities = tables.truth(table), tables.decisions(table), tables.probabilities(table)
     return {
@@ -154,16 +157,18 @@ def _estimates(metrics: Mapping[str, Metric], table: pd.DataFrame) -> dict[str, 
 
 
 def redrawn(table: pd.DataFrame, metrics: Mapping[str, Metric], options: Evaluate) -> dict[str, Floats]:
-    """`bootstrap.replicate` of each metric; decisions and probabilities, and tables of the same images, share draws."""
+    """Redraw each metric; decisions and probabilities, and tables of the same images, share their draws."""
     truth, group, draws = tables.truth(table), table["group"].to_numpy(), {}
     for view, own in ((tables.decisions, True), (tables.probabilities, False)):
         chosen = {name: metric for name, metric in metrics.items() if (name in OF_DECISIONS) is own}
         if chosen:
-            draws |= bootstrap.replicate(chosen, truth, view(table), group, options.bootstrap, options.seed)
+            draws |= bootstrap.bootstrap_distribution(
+                chosen, truth, view(table), group, options.bootstrap, options.seed
+            )
     return draws
 
 
-def _ends(
+def _confidence_intervals(
     metrics: Mapping[str, Metric], table: pd.DataFrame, options: Evaluate, draws: Mapping[str, Floats] | None = None
 ) -> dict[str, Ends]:
     """The ends of each metric's interval, NaN where it has none: by redrawing also where draws do not differ."""

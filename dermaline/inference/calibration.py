@@ -19,7 +19,7 @@ LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
 TEMPERATURE_SPREAD, POWER_SPREAD = np.log(2), 1.0
 
 
-def tempered(probabilities: Floats, temperature: float) -> Floats:
+def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """`probabilities^(1 / temperature)`, each row summing to 1 again: the softmax of the logits divided by it.
 
     Above 1 it flattens, below 1 it sharpens; the order within a row stays (Guo et al. 2017, eq. 9).
@@ -31,7 +31,7 @@ def tempered(probabilities: Floats, temperature: float) -> Floats:
 def fit_temperature(truth: Ints, probabilities: Floats) -> float:
     """The likeliest temperature, from 1 / `LARGEST_TEMPERATURE` to that; its logarithm has a normal prior around 0."""
     found = minimize_scalar(
-        lambda logarithm: _loss(truth, tempered(probabilities, np.exp(logarithm)), logarithm),
+        lambda logarithm: _loss(truth, apply_temperature(probabilities, np.exp(logarithm)), logarithm),
         bounds=(-np.log(LARGEST_TEMPERATURE), np.log(LARGEST_TEMPERATURE)),
         method="bounded",
         options={"xatol": 1e-6},
@@ -39,7 +39,7 @@ def fit_temperature(truth: Ints, probabilities: Floats) -> float:
     return float(np.exp(found.x))
 
 
-def rebalanced(probabilities: Floats, prior: Floats, power: float) -> Floats:
+def apply_prior_shift(probabilities: Floats, prior: Floats, power: float) -> Floats:
     """`probabilities * prior^power`, each row summing to 1 again: a positive power gives frequent classes their due.
 
     A network that was trained with class weights n^-a, or a sampler to that effect, believes in classes as frequent as
@@ -57,7 +57,9 @@ def fit_temperature_and_power(truth: Ints, probabilities: Floats, prior: Floats)
     most = np.log(LARGEST_TEMPERATURE)
 
     def loss(found: Floats) -> float:
-        return _loss(truth, rebalanced(tempered(probabilities, np.exp(found[0])), prior, found[1]), *found)
+        return _loss(
+            truth, apply_prior_shift(apply_temperature(probabilities, np.exp(found[0])), prior, found[1]), *found
+        )
 
     start, bounds = [np.log(fit_temperature(truth, probabilities)), 0.0], [(-most, most), (0, LARGEST_POWER)]
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x

@@ -9,9 +9,14 @@ from pydantic import ValidationError
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, digest, write_text
-from dermaline.base.parameters import NotNegative, Positive, Section, Share
+from dermaline.base.parameters import Fraction, NotNegative, Positive, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
-from dermaline.inference.calibration import fit_temperature, fit_temperature_and_power, rebalanced, tempered
+from dermaline.inference.calibration import (
+    apply_prior_shift,
+    apply_temperature,
+    fit_temperature,
+    fit_temperature_and_power,
+)
 from dermaline.params.evaluate import Evaluate
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
@@ -34,7 +39,9 @@ class Decision(Section):
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
     power: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
     tau: NotNegative  # 0: the most probable class
-    melanoma_threshold: Share | None  # suspect a melanoma from this probability on; None: there was none to fit it on
+    melanoma_threshold: (
+        Fraction | None
+    )  # suspect a melanoma from this probability on; None: there was none to fit it on
     val_images: int  # on which all but the prior was fitted
     val_melanomas: int
 
@@ -48,8 +55,8 @@ class Decision(Section):
         Args:
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
         """
-        mixed = tempered(_mean(members, list(self.temperatures.values())), self.temperature)
-        probabilities = rebalanced(mixed, np.array(list(self.prior.values())), self.power)
+        mixed = apply_temperature(_mean(members, list(self.temperatures.values())), self.temperature)
+        probabilities = apply_prior_shift(mixed, np.array(list(self.prior.values())), self.power)
         return probabilities, self.diagnose(probabilities)
 
     def confidences(self, probabilities: Floats) -> Floats:
@@ -57,7 +64,7 @@ class Decision(Section):
 
         The largest of a row is the diagnosis, so a scorer that looks for it, as ISIC's does, sees the decision rule.
         """
-        return rebalanced(probabilities, np.array(list(self.prior.values())), -self.tau)
+        return apply_prior_shift(probabilities, np.array(list(self.prior.values())), -self.tau)
 
     def diagnose(self, probabilities: Floats) -> Ints:
         """The predicted class numbers [N] for calibrated probabilities [N, 7]."""
@@ -128,7 +135,7 @@ def fit(
     counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
     prior = counts / counts.sum()
     temperature, power = _fit_calibration(truth, mixed, prior, options)
-    probabilities = rebalanced(tempered(mixed, temperature), prior, power)
+    probabilities = apply_prior_shift(apply_temperature(mixed, temperature), prior, power)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
@@ -144,7 +151,7 @@ def fit(
 
 def _mean(members: Sequence[Floats], temperatures: Sequence[float]) -> Floats:
     """The mean of the members' tempered probabilities, [N, 7]."""
-    return np.mean([tempered(*pair) for pair in zip(members, temperatures, strict=True)], axis=0)
+    return np.mean([apply_temperature(*pair) for pair in zip(members, temperatures, strict=True)], axis=0)
 
 
 def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, float]:
@@ -167,7 +174,7 @@ def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:
     rows = np.bincount(truth, minlength=len(prior)) + CLASS_ROWS
 
     def score(tau: float) -> float:
-        right = rebalanced(probabilities, prior, -tau).argmax(axis=1) == truth
+        right = apply_prior_shift(probabilities, prior, -tau).argmax(axis=1) == truth
         return (np.bincount(truth[right], minlength=len(prior)) / rows).sum()
 
     return float(TAUS[np.argmax(np.round([score(tau) for tau in TAUS], 12))])

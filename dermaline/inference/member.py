@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.parameters import Size
-from dermaline.compute import fabric
+from dermaline.compute import setup_fabric
 from dermaline.inference import views
 from dermaline.inference.predict import View, probabilities
 from dermaline.models import store
@@ -41,11 +41,11 @@ class Member(NamedTuple):
 
 
 def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -> Member:
-    """Load a model folder onto a device; to be called before anything is computed, see `compute.fabric`.
+    """Load a model folder onto a device; to be called before anything is computed, see `compute.setup_fabric`.
 
     Args:
         folder: as `models.store.save` writes it.
-        device: see `compute.fabric`.
+        device: see `compute.setup_fabric`.
         tta: a key of `views.VIEWS`.
         portable: whether a recipe's precision of that name holds; else its fp32 is computed on all cores, or a GPU.
 
@@ -53,7 +53,7 @@ def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -
         DermalineError: the folder, the device, or the test-time augmentation does not do.
     """
     precision = store.recipe(folder).precision
-    where = fabric(device, precision if portable or precision != "portable" else "32-true")
+    where = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
     network, recipe = store.load(folder)
     network.to(where.device)
     size = input_size(recipe)

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from dermaline.base.parameters import Section, Seed, Share, within
+from dermaline.base.parameters import Fraction, Section, Seed, within
 
 
 class Evaluate(Section):
     calibration: Literal["none", "temperature", "prior"]
     decision: Literal["argmax", "balanced"]
-    melanoma_sensitivity: Share
+    melanoma_sensitivity: Fraction
     reference: str | None  # of models.csv; None: the first of `ensemble`
     bootstrap: Annotated[int, within(10, 100_000)]
     seed: Seed

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from dermaline.base.parameters import Positive, Section, Share, Size
+from dermaline.base.parameters import Fraction, Positive, Section, Size
 
 
 class Prepare(Section):
     size: Size
     bad_images: Literal["stop", "drop"]
     max_megapixels: Positive
-    duplicate_similarity: Share
-    duplicate_similarity_same_facts: Share
+    duplicate_similarity: Fraction
+    duplicate_similarity_same_facts: Fraction

@@ -8,12 +8,12 @@ from pydantic import model_validator
 from dermaline.base.parameters import (
     PARAMS,
     Count,
+    Fraction,
     NotNegative,
     Positive,
     Power,
     Section,
     Seed,
-    Share,
     Size,
     checked,
     load,
@@ -57,7 +57,7 @@ class Optimizer(Section):
     lr: Positive
     weight_decay: NotNegative
     schedule: Literal["cosine", "restarts", "plateau", "constant"]
-    warmup: Share
+    warmup: Fraction
     cycles: Annotated[int, within(1, 1000)]
     plateau_patience: Count
     plateau_factor: Annotated[float, within(1e-6, 1)]
@@ -84,14 +84,14 @@ class Augment(Section):
     contrast: Annotated[float, within(0, 1)]
     saturation: Annotated[float, within(0, 1)]
     colour_cast: Annotated[float, within(0, 1)]
-    random_erasing: Share
+    random_erasing: Fraction
 
 
 class Mixing(Section):
     mixup: Annotated[float, within(0, 10)]
     cutmix: Annotated[float, within(0, 10)]
     no_mix_epochs: Annotated[int, within(0, 10**6)]
-    metadata_dropout: Share
+    metadata_dropout: Fraction
 
 
 class Train(Mixing, Augment, Loss, Optimizer, Architecture):

@@ -30,7 +30,7 @@ def log_prior(labels: torch.Tensor) -> torch.Tensor:
     return (counts / counts.sum()).log().float()
 
 
-def order(labels: torch.Tensor, power: float, seed: int, epoch: int) -> torch.Tensor:
+def sample_epoch_indices(labels: torch.Tensor, power: float, seed: int, epoch: int) -> torch.Tensor:
     """The images of one epoch, int64 [N]: each once, or drawn with replacement with weights n^-power.
 
     With power 1 every class comes equally often. The order depends on seed and epoch alone, so any epoch can be

@@ -31,7 +31,7 @@ def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-class Scratch:
+class ResumeCheckpoint:
     """One training's scratch folder, `.scratch/FINGERPRINT` under the main checkout (also in a DVC temporary run)."""
 
     def __init__(self, name: str) -> None:

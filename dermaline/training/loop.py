@@ -21,15 +21,15 @@ from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network, input_size
 from dermaline.params.recipe import Phase, Recipe
 from dermaline.training.augment import augment
-from dermaline.training.balance import order
-from dermaline.training.checkpoint import Scratch
+from dermaline.training.balance import sample_epoch_indices
+from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.depthwise import quick_depthwise
-from dermaline.training.loss import Losses, make_loss
+from dermaline.training.loss import LossFn, build_criterion
 from dermaline.training.mixing import mix
-from dermaline.training.optimizer import make_optimizer
-from dermaline.training.schedule import factor
+from dermaline.training.optimizer import build_optimizer
+from dermaline.training.schedule import lr_multiplier
 
-VALIDATED = {
+VAL_METRICS = {
     "loss": scores.nll,
     "accuracy": scores.accuracy,
     "balanced_accuracy": scores.balanced_accuracy,
@@ -39,7 +39,7 @@ VALIDATED = {
 
 
 @dataclass
-class Examples:
+class ImageSplit:
     """Photographs with their labels.
 
     images: gives uint8 [N, 3, H, W] fit for a network's input of a given height and width.
@@ -52,7 +52,7 @@ class Examples:
     metadata: torch.Tensor
 
 
-class Training:
+class Trainer:
     """Trains one recipe; `run` gives the weights of the best epoch.
 
     The first process calls `report` with `epochs` when it resumes, and after each epoch.
@@ -70,10 +70,10 @@ class Training:
     def __init__(
         self,
         recipe: Recipe,
-        train: Examples,
-        val: Examples,
+        train: ImageSplit,
+        val: ImageSplit,
         fabric: Fabric,
-        scratch: Scratch,
+        scratch: ResumeCheckpoint,
         report: Callable[[pd.DataFrame], None] | None = None,
         *,
         compiled: bool = False,
@@ -84,7 +84,7 @@ class Training:
             )
         self.recipe, self.train, self.val, self.fabric = recipe, train, val, fabric
         self.scratch, self.report = scratch, report
-        self.share = slice(fabric.global_rank, None, fabric.world_size)
+        self.rank_slice = slice(fabric.global_rank, None, fabric.world_size)
         torch.manual_seed(recipe.seed)
         network = Network(recipe, pretrained=True).to(fabric.device)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
@@ -94,7 +94,7 @@ class Training:
         if compiled:
             network.compile(dynamic=False)
         self.size = input_size(recipe)
-        self.val_images = val.images(self.size)[self.share]
+        self.val_images = val.images(self.size)[self.rank_slice]
         self.images_an_epoch = _full_batches(len(train.labels), recipe.batch_size)
         images = self.images_an_epoch * sum(phase.epochs for phase in recipe.phases)
         silent = None if fabric.is_global_zero else True  # None: shown on a terminal
@@ -104,14 +104,14 @@ class Training:
 
     def run(self) -> dict[str, torch.Tensor]:
         """Train every phase, from the last checkpoint if there is one; return the state dict of the best epoch."""
-        state = self.fabric.broadcast(self.scratch.load() if self.fabric.is_global_zero else None)
-        if state:
-            self._restore(state)
+        checkpoint = self.fabric.broadcast(self.scratch.load() if self.fabric.is_global_zero else None)
+        if checkpoint:
+            self._restore(checkpoint)
             self.bar.initial = self.bar.n = self.images_an_epoch * len(self.history)
             self._say(f"resumed after epoch {len(self.history)}")
         for phase in self.recipe.phases:
             if not self._is_past(phase.name):
-                self._run_phase(phase, state)
+                self._run_phase(phase, checkpoint)
         self.bar.close()
         return self.best
 
@@ -135,21 +135,21 @@ class Training:
         rows = [row for row in self.history if phase in (None, row["phase"])]
         return [sign * row[f"val_{self.recipe.monitor}"] for row in rows]
 
-    def _run_phase(self, phase: Phase, state: dict[str, Any] | None) -> None:
-        work = self.begin(phase)
-        if state and state["phase"] == phase.name:
-            work.optimizer.load_state_dict(state["optimizer"])
+    def _run_phase(self, phase: Phase, checkpoint: dict[str, Any] | None) -> None:
+        state = self.begin(phase)
+        if checkpoint and checkpoint["phase"] == phase.name:
+            state.optimizer.load_state_dict(checkpoint["optimizer"])
         while (done := len(self.scores(phase.name))) < phase.epochs and not self._is_stale(phase.name):
-            line = self._run_epoch(work, done)
-            self._checkpoint(phase.name, work.optimizer)
+            line = self._run_epoch(state, done)
+            self._checkpoint(phase.name, state.optimizer)
             self._say(line)  # once it is safe: an epoch that was reported is never lost
 
-    def begin(self, phase: Phase) -> "Work":
+    def begin(self, phase: Phase) -> "PhaseState":
         """Make ready for the epochs of a phase."""
         self._start_training(phase)
         model = self.fabric.setup_module(self.network)  # anew: which gradients there are to be shared has changed
-        optimizer = self.fabric.setup_optimizers(make_optimizer(self.network, self.recipe, phase))
-        return Work(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.share)
+        optimizer = self.fabric.setup_optimizers(build_optimizer(self.network, self.recipe, phase))
+        return PhaseState(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.rank_slice)
 
     def _start_training(self, phase: Phase) -> None:
         self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
@@ -168,76 +168,78 @@ class Training:
         scores = self.scores(name)
         return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.recipe.patience
 
-    def _run_epoch(self, work: "Work", number: int) -> str:
+    def _run_epoch(self, state: "PhaseState", number: int) -> str:
         """Train and validate once; the line that reports it."""
         epoch, start = len(self.history) + 1, time.perf_counter()
         torch.manual_seed(self._seed(epoch))
-        self.bar.set_postfix_str(f"epoch {epoch}, {work.phase.name}", refresh=False)
-        train_loss, rate = self.train_epoch(work, number, epoch)
+        self.bar.set_postfix_str(f"epoch {epoch}, {state.phase.name}", refresh=False)
+        train_loss, rate = self.train_epoch(state, number, epoch)
         seconds = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
-        row = {"epoch": epoch, "phase": work.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
+        row = {"epoch": epoch, "phase": state.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
         if not math.isfinite(row[by := f"val_{self.recipe.monitor}"]):
             raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; monitor another score, or lower lr")
         self.history.append(row)
         if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
-        return f"epoch {epoch} ({work.phase.name})  {scores}  {self.images_an_epoch / seconds:.0f} images/s"
+        return f"epoch {epoch} ({state.phase.name})  {scores}  {self.images_an_epoch / seconds:.0f} images/s"
 
-    def train_epoch(self, work: "Work", number: int, epoch: int) -> tuple[float, float]:
+    def train_epoch(self, state: "PhaseState", number: int, epoch: int) -> tuple[float, float]:
         """Train epoch `epoch`, which is number `number` of its phase: the mean loss, and the head's largest rate."""
-        recipe, phase, optimizer = work.recipe, work.phase, work.optimizer
+        recipe, phase, optimizer = state.recipe, state.phase, state.optimizer
         self._start_training(phase)
         generator = torch.Generator().manual_seed(self._seed(epoch))
-        steps = list(work.steps(epoch))
+        steps = list(state.steps(epoch))
         mixing = number < phase.epochs - recipe.no_mix_epochs
         total = torch.zeros((), device=self.fabric.device)
         first, last, scores = number * len(steps), phase.epochs * len(steps), self.scores(phase.name)
-        scales = [factor(recipe, first + step, last, scores) for step in range(len(steps))]
+        scales = [lr_multiplier(recipe, first + step, last, scores) for step in range(len(steps))]
         for step, (batches, scale) in enumerate(zip(steps, scales, strict=True)):
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * scale
+                group["lr"] = group["base_lr"] * scale
             for number_in_step, chosen in enumerate(batches, 1):
-                loss = self._loss(work, chosen, generator, mixing=mixing) / len(batches)
-                with self.fabric.no_backward_sync(work.model, enabled=number_in_step < len(batches)):
+                loss = self._loss(state, chosen, generator, mixing=mixing) / len(batches)
+                with self.fabric.no_backward_sync(state.model, enabled=number_in_step < len(batches)):
                     self.fabric.backward(loss)
                 total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
             if recipe.clip_grad:
-                self.fabric.clip_gradients(work.model, optimizer, max_norm=recipe.clip_grad, error_if_nonfinite=False)
+                self.fabric.clip_gradients(state.model, optimizer, max_norm=recipe.clip_grad, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
             if self.average:
                 self.average.update(self.network, step=(epoch - 1) * len(steps) + step)
             self.bar.update(sum(map(len, batches)) * self.fabric.world_size)
-        return self.fabric.all_reduce(total).item() / len(steps), max(scales) * optimizer.param_groups[-1]["peak"]
+        return self.fabric.all_reduce(total).item() / len(steps), max(scales) * optimizer.param_groups[-1]["base_lr"]
 
-    def _loss(self, work: "Work", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool) -> torch.Tensor:
+    def _loss(
+        self, state: "PhaseState", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool
+    ) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
-        recipe, device = work.recipe, self.fabric.device
-        images = work.images[chosen.to(work.images.device)].to(device)
+        recipe, device = state.recipe, self.fabric.device
+        images = state.images[chosen.to(state.images.device)].to(device)
         target = self.train.labels[chosen].to(device)
         pixels = augment(images, recipe.size or self.size, recipe, generator)
         hidden = torch.rand(len(chosen), 1, generator=generator) < recipe.metadata_dropout
         metadata = torch.where(hidden, MISSING, self.train.metadata[chosen]).to(device)
-        pixels, mixture = mix(pixels, recipe, generator) if mixing else (pixels, None)
+        pixels, mixed = mix(pixels, recipe, generator) if mixing else (pixels, None)
         with quick_depthwise(device):
-            logits = work.model(pixels, mixture.blend(metadata) if mixture else metadata)
-        if mixture is None:
-            return work.loss(logits, target).mean()
-        own, other = work.loss(logits, target), work.loss(logits, target[mixture.partner])
-        return (mixture.share * own + (1 - mixture.share) * other).mean()
+            logits = state.model(pixels, mixed.blend(metadata) if mixed else metadata)
+        if mixed is None:
+            return state.loss(logits, target).mean()
+        own, other = state.loss(logits, target), state.loss(logits, target[mixed.partner])
+        return (mixed.lam * own + (1 - mixed.lam) * other).mean()
 
     def _evaluated(self) -> Network:
         """The network that is validated and kept: the average of the weights, when there is one."""
         return self.average.module if self.average else self.network
 
     def _validate(self) -> dict[str, float]:
-        metadata = self.val.metadata[self.share]
+        metadata = self.val.metadata[self.rank_slice]
         found = probabilities(self._evaluated().eval(), self.val_images, self.fabric, metadata=metadata)
         truth, found = self.val.labels.numpy(), self._gathered(found).double().numpy()
-        return {f"val_{name}": metric(truth, found).item() for name, metric in VALIDATED.items()}
+        return {f"val_{name}": metric(truth, found).item() for name, metric in VAL_METRICS.items()}
 
     def _gathered(self, found: torch.Tensor) -> torch.Tensor:
         """All processes' rows, in the order of the images."""
@@ -254,14 +256,14 @@ class Training:
         if not self.fabric.is_global_zero:
             return
         average = self.average.module.state_dict() if self.average else None
-        state = {"network": self.network.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
-        self.scratch.save(state | {"phase": phase, "history": self.history, "best": self.best})
+        weights = {"network": self.network.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
+        self.scratch.save(weights | {"phase": phase, "history": self.history, "best": self.best})
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
+        self.network.load_state_dict(checkpoint["network"])
         if self.average:
-            self.average.module.load_state_dict(state["average"])
-        self.history, self.best = state["history"], state["best"]
+            self.average.module.load_state_dict(checkpoint["average"])
+        self.history, self.best = checkpoint["history"], checkpoint["best"]
 
 
 def _full_batches(images: int, batch_size: int) -> int:
@@ -274,10 +276,10 @@ def _average(network: Network, decay: float) -> ModelEmaV3:
     return ModelEmaV3(network, decay=decay, use_warmup=True, warmup_power=1)
 
 
-class Work:
+class PhaseState:
     """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size.
 
-    `share` is that of this process in every batch.
+    `rank_slice` picks this process's images of every batch.
     """
 
     def __init__(
@@ -286,19 +288,19 @@ class Work:
         recipe: Recipe,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
-        train: Examples,
+        train: ImageSplit,
         size: tuple[int, int],
-        share: slice,
+        rank_slice: slice,
     ) -> None:
         self.phase, self.recipe, self.model, self.optimizer = phase, recipe, model, optimizer
-        self.labels, self.share = train.labels, share
-        self.loss: Losses = make_loss(recipe, train.labels)
+        self.labels, self.rank_slice = train.labels, rank_slice
+        self.loss: LossFn = build_criterion(recipe, train.labels)
         self.images = train.images(recipe.size or size)
 
     def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         """An epoch's steps: our share of `grad_accum_steps` batches of indices each; without a last one not full."""
-        chosen = order(self.labels, self.recipe.sampler_power, self.recipe.seed, epoch)
+        chosen = sample_epoch_indices(self.labels, self.recipe.sampler_power, self.recipe.seed, epoch)
         batches = [batch for batch in chosen.split(self.recipe.batch_size) if len(batch) == self.recipe.batch_size]
-        batches = [batch[self.share] for batch in batches or [chosen]]
+        batches = [batch[self.rank_slice] for batch in batches or [chosen]]
         for start in range(0, len(batches), self.recipe.grad_accum_steps):
             yield batches[start : start + self.recipe.grad_accum_steps]

@@ -8,11 +8,11 @@ from torch.nn.functional import cross_entropy
 from dermaline.params.recipe import Loss
 from dermaline.training.balance import class_weights, log_prior
 
-SURE = 1e-6  # the least 1 - p_t: below, powers under 1 would have no gradient
-Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+EPS = 1e-6  # the least 1 - p_t: below, powers under 1 would have no gradient
+LossFn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def make_loss(options: Loss, labels: torch.Tensor) -> Losses:
+def build_criterion(options: Loss, labels: torch.Tensor) -> LossFn:
     """The loss of each image, [B], of logits [B, 7] and labels [B]; `labels` are those of the whole training set.
 
     - Cross-entropy, with label smoothing (Szegedy et al. 2016).
@@ -26,10 +26,10 @@ def make_loss(options: Loss, labels: torch.Tensor) -> Losses:
 
     def losses(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         logits = logits.float() + shift.to(logits.device)
-        found = cross_entropy(logits, target, reduction="none", label_smoothing=options.label_smoothing)
+        losses = cross_entropy(logits, target, reduction="none", label_smoothing=options.label_smoothing)
         if options.loss == "focal":
             likelihood = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
-            found = found * (1 - likelihood).clamp(min=SURE) ** options.focal_gamma
-        return found * weights.to(logits.device)[target]
+            losses = losses * (1 - likelihood).clamp(min=EPS) ** options.focal_gamma
+        return losses * weights.to(logits.device)[target]
 
     return losses

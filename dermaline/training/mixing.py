@@ -1,4 +1,4 @@
-"""MixUp and CutMix: training on mixtures of two images, and of their losses."""
+"""MixUp and CutMix: training on mixeds of two images, and of their losses."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from dermaline.training.augment import rectangles
 
 
 @dataclass
-class Mixture:
+class MixedBatch:
     """Which image of the batch each was mixed with, int64 [B], and the share that is left of itself, float32 [B]."""
 
     partner: torch.Tensor
-    share: torch.Tensor
+    lam: torch.Tensor
 
     def blend(self, values: torch.Tensor) -> torch.Tensor:
         """Share-weighted means [B, ...] of the images' own values and their partners'."""
-        share = self.share.view(-1, *[1] * (values.ndim - 1))
-        return share * values + (1 - share) * values[self.partner]
+        lam = self.lam.view(-1, *[1] * (values.ndim - 1))
+        return lam * values + (1 - lam) * values[self.partner]
 
 
-def mix(pixels: torch.Tensor, options: Mixing, generator: torch.Generator) -> tuple[torch.Tensor, Mixture | None]:
+def mix(pixels: torch.Tensor, options: Mixing, generator: torch.Generator) -> tuple[torch.Tensor, MixedBatch | None]:
     """Mix each image of a batch with another of it.
 
     MixUp (Zhang et al. 2018) blends them, CutMix (Yun et al. 2019) pastes a rectangle; with both switched on, one of
@@ -42,11 +42,11 @@ def mix(pixels: torch.Tensor, options: Mixing, generator: torch.Generator) -> tu
     kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
     alpha, count = getattr(options, kind), len(pixels)
     random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))  # torch's beta takes none
-    share = torch.from_numpy(random.beta(alpha, alpha, count)).float()
+    lam = torch.from_numpy(random.beta(alpha, alpha, count)).float()
     partner = torch.randperm(count, generator=generator).to(pixels.device)
     if kind == "mixup":
-        mixture = Mixture(partner, share.to(pixels.device))
-        return mixture.blend(pixels), mixture
-    pasted = rectangles(1 - share, torch.ones(count), pixels.shape[2:], generator).to(pixels.device)
-    mixture = Mixture(partner, 1 - pasted.float().mean(dim=(1, 2, 3)))  # what is really left: edges cut rectangles off
-    return torch.where(pasted, pixels[partner], pixels), mixture
+        mixed = MixedBatch(partner, lam.to(pixels.device))
+        return mixed.blend(pixels), mixed
+    pasted = rectangles(1 - lam, torch.ones(count), pixels.shape[2:], generator).to(pixels.device)
+    mixed = MixedBatch(partner, 1 - pasted.float().mean(dim=(1, 2, 3)))  # what is left: edges cut rectangles off
+    return torch.where(pasted, pixels[partner], pixels), mixed

@@ -17,7 +17,7 @@ OPTIMIZERS = {
 }
 
 
-def make_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.optim.Optimizer:
+def build_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.optim.Optimizer:
     """An optimizer of what trains in a phase, with the groups' peak rates: `lr` times the phase's factor of each part.
 
     Biases, norms and embeddings of positions are not decayed.
@@ -29,7 +29,9 @@ def make_optimizer(network: Network, options: Optimizer, phase: Phase) -> torch.
         decayed = [p for p in parameters if p.ndim > 1 and id(p) not in exempt]
         others = [p for p in parameters if p.ndim <= 1 or id(p) in exempt]
         parts = ((decayed, options.weight_decay), (others, 0.0))
-        return [{"params": part, "peak": options.lr * factor, "weight_decay": decay} for part, decay in parts if part]
+        return [
+            {"params": part, "base_lr": options.lr * factor, "weight_decay": decay} for part, decay in parts if part
+        ]
 
     layers = network.backbone_layers()[phase.first_layer :] if phase.backbone else []
     backbone = [parameter for layer in layers for parameter in layer]

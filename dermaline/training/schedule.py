@@ -29,20 +29,24 @@ SHAPES: dict[str, Callable[[float, int], float]] = {
 }
 
 
-def factor(options: Optimizer, step: int, steps: int, scores: Sequence[float] = ()) -> float:
+def lr_multiplier(options: Optimizer, step: int, steps: int, scores: Sequence[float] = ()) -> float:
     """What the peak rates are multiplied with at a step of a phase of `steps`.
 
     A linear rise over the first `warmup` share, then the schedule's shape over the rest. A plateau schedule falls by
     `plateau_factor` with every `plateau_patience` epochs without a better one of `scores` (higher is better).
     """
     rising = max(1, round(steps * options.warmup))
-    fallen = options.plateau_factor ** drops(scores, options.plateau_patience) if options.schedule == "plateau" else 1
+    fallen = (
+        options.plateau_factor ** num_lr_reductions(scores, options.plateau_patience)
+        if options.schedule == "plateau"
+        else 1
+    )
     if step < rising:
         return fallen * (step + 1) / rising
     return fallen * SHAPES[options.schedule]((step - rising) / max(1, steps - rising), options.cycles)
 
 
-def drops(scores: Sequence[float], patience: int) -> int:
+def num_lr_reductions(scores: Sequence[float], patience: int) -> int:
     """How often `patience` epochs in a row have passed without a new best score; each time the count starts anew."""
     best, waited, count = -math.inf, 0, 0
     for score in scores:

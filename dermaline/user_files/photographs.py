@@ -15,7 +15,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
-from dermaline.pool import MOST, processes
+from dermaline.pool import MAX_WORKERS, processes
 from dermaline.sources.folders import below, hidden
 
 # Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.
@@ -25,7 +25,9 @@ _CLOSED = (
 CLOSED = frozenset(f".{name}" for name in _CLOSED.split())
 _IMAGES = SUFFIXES | CLOSED
 BLOCK = 32  # photographs
-AHEAD = MOST  # blocks that are decoded or wait: this bounds the memory, however many photographs there are
+PREFETCH_BLOCKS = (
+    MAX_WORKERS  # blocks that are decoded or wait: this bounds the memory, however many photographs there are
+)
 LARGEST_FILE = 2**28  # bytes
 
 
@@ -174,7 +176,7 @@ def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapi
     with processes() as pool:
         for part in blocks(len(photographs), BLOCK):
             waiting.append(pool.submit(work, photographs[part]))
-            if len(waiting) == AHEAD:
+            if len(waiting) == PREFETCH_BLOCKS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
