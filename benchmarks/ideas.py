@@ -83,7 +83,7 @@ class Seen:
     def found(self, tta: str = "flips", scale: float = 1, colours: View = whole) -> np.ndarray:
         """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
         height, width = (round(side * scale) for side in self.member.size)
-        seen = [partial(_both, view, colours) for view in views.of(tta, self.member.network, (height, width))]
+        seen = [partial(_both, view, colours) for view in views.tta_views(tta, self.member.network, (height, width))]
         other = self.member._replace(size=(height, width), tta=tta, views=seen)
         return other(load_images(self.rows, other.size, other.device.device), metadata.encode(self.rows))
 

@@ -23,7 +23,7 @@ from dermaline.data.batches import (
     split_digest,
     training_images,
 )
-from dermaline.models import store
+from dermaline.models import model_io
 from dermaline.params.compute import Compute
 from dermaline.params.recipe import read_recipe
 from dermaline.training import balance
@@ -39,7 +39,7 @@ def main() -> None:
     device = setup_fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
     start = from_root(recipe.weights)  # a file, when the recipe names one
-    begun = store.start(start, split_digest())
+    begun = model_io.describe_start(start, split_digest())
     leaks = bool(begun) and not begun["same_split"]
     if leaks and not recipe.start_of_other_split:
         what = f"recipe {name}: weights: {start} is not known to be of this split: it may have seen its val and test"
@@ -74,7 +74,7 @@ def main() -> None:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-    store.save(Path(f"models/{name}"), best, recipe, facts)
+    model_io.save(Path(f"models/{name}"), best, recipe, facts)
     scratch.remove()
 
 

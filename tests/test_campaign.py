@@ -21,7 +21,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.commands import campaign, record
 from dermaline.commands.campaign import Run
-from dermaline.models import store
+from dermaline.models import model_io
 from dermaline.params.whole import Params
 from stages import train
 
@@ -163,16 +163,16 @@ def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
 @pytest.mark.usefixtures("done")
 def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     first, second = trainings(project)
-    weights, split = first / "models/lite0/model.safetensors", store.facts(first / "models/lite0")["split"]
+    weights, split = first / "models/lite0/model.safetensors", model_io.read_model_info(first / "models/lite0")["split"]
     known = {"model": "lite0", "digest": digest(weights), "split": split}
-    assert store.start(weights, split) == known | {"same_split": True}
-    assert store.start(weights, "another") == known | {"same_split": False}
-    assert store.start(project / "bundled", split) is None
+    assert model_io.describe_start(weights, split) == known | {"same_split": True}
+    assert model_io.describe_start(weights, "another") == known | {"same_split": False}
+    assert model_io.describe_start(project / "bundled", split) is None
     Path("moved").mkdir(exist_ok=True)
     shutil.copy(weights, "moved/other.safetensors")  # without its facts: it may have seen anything
-    assert not store.start(Path("moved/other.safetensors"), split)["same_split"]
+    assert not model_io.describe_start(Path("moved/other.safetensors"), split)["same_split"]
     safetensors.torch.save_file({"conv_stem.weight": torch.zeros(1)}, "moved/timm.safetensors")
-    assert store.start(Path("moved/timm.safetensors"), split) is None
+    assert model_io.describe_start(Path("moved/timm.safetensors"), split) is None
     monkeypatch.chdir(second)  # its fold is tested on images that the first was trained on
     put_parameters(second, recipe={"weights": str(weights)})
     monkeypatch.setattr(sys, "argv", ["train", "lite0"])
@@ -183,11 +183,11 @@ def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
 def test_a_model_that_has_seen_its_test_images_is_not_measured():
     seen = {"start": {"model": "first", "split": "x", "same_split": False}}
     with pytest.raises(DermalineError, match="started from first, not known to be of this split"):
-        store.check_clean("second", seen)
+        model_io.check_clean("second", seen)
     with pytest.raises(DermalineError, match="started from what is not known"):
-        store.check_clean("second", {})
-    store.check_clean("second", {"start": None})
-    store.check_clean("second", {"start": seen["start"] | {"same_split": True}})
+        model_io.check_clean("second", {})
+    model_io.check_clean("second", {"start": None})
+    model_io.check_clean("second", {"start": seen["start"] | {"same_split": True}})
 
 
 def test_each_run_and_each_starting_weights_are_another_training(project):

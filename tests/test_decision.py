@@ -76,10 +76,10 @@ def test_no_temperature_of_a_fine_grid_is_better():
 def test_the_power_gives_back_what_balancing_took_from_the_prior(taken):
     logits, truth = drawn(20_000)
     raw = softmax(2 * (logits - taken * np.log(PRIOR)), axis=1)
-    temperature, power = calibration.fit_temperature_and_power(truth, raw, PRIOR)
+    temperature, prior_exponent = calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)
     assert temperature == pytest.approx(2, rel=0.05)
-    assert power == pytest.approx(taken, abs=0.05)
-    found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, power)
+    assert prior_exponent == pytest.approx(taken, abs=0.05)
+    found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, prior_exponent)
     assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
 
 
@@ -88,13 +88,17 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
     logits, truth = drawn(30)
     raw = softmax(1.7 * (logits - 0.9 * np.log(PRIOR)), axis=1)
 
-    def loss(temperature, power):
-        found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, power)
-        prior = (np.log(temperature) / np.log(2)) ** 2 / 2 + power**2 / 2
+    def loss(temperature, prior_exponent):
+        found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, prior_exponent)
+        prior = (np.log(temperature) / np.log(2)) ** 2 / 2 + prior_exponent**2 / 2
         return log_loss(truth, found, labels=range(7)) + prior / len(truth)
 
-    found = calibration.fit_temperature_and_power(truth, raw, PRIOR)
-    grid = [(temperature, power) for temperature in np.geomspace(0.8, 3, 60) for power in np.linspace(0, 1.5, 60)]
+    found = calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)
+    grid = [
+        (temperature, prior_exponent)
+        for temperature in np.geomspace(0.8, 3, 60)
+        for prior_exponent in np.linspace(0, 1.5, 60)
+    ]
     losses = [loss(*both) for both in grid]
     assert loss(*found) <= min(losses) + 1e-9
     assert found == pytest.approx(grid[int(np.argmin(losses))], abs=0.04)
@@ -111,9 +115,9 @@ def right(count, confidence=0.9):
 def test_right_rows_are_no_reason_to_be_certain(count, confidence):
     truth, raw = right(count, confidence)
     assert 0.3 < calibration.fit_temperature(truth, raw) <= 1 + 1e-5
-    temperature, power = calibration.fit_temperature_and_power(truth, raw, PRIOR)
+    temperature, prior_exponent = calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)
     assert 0.3 < temperature <= 1 + 1e-5
-    assert 0 <= power < 0.5
+    assert 0 <= prior_exponent < 0.5
 
 
 def test_wrong_rows_are_no_reason_to_know_nothing():
@@ -124,7 +128,7 @@ def test_wrong_rows_are_no_reason_to_know_nothing():
 def test_three_nevi_are_no_reason_to_see_nothing_else():
     truth = np.full(3, CLASSES.index("nv"))
     for raw in (np.full((3, 7), 1 / 7), right(7, 0.5)[1][:3]):
-        assert 0 < calibration.fit_temperature_and_power(truth, raw, PRIOR)[1] < 1.6
+        assert 0 < calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)[1] < 1.6
 
 
 def test_what_hundreds_of_rows_say_the_prior_hardly_changes():
@@ -140,7 +144,7 @@ def test_what_hundreds_of_rows_say_the_prior_hardly_changes():
 def test_without_rows_nothing_is_changed():
     truth, raw = right(0)
     assert calibration.fit_temperature(truth, raw) == pytest.approx(1, abs=1e-5)
-    assert calibration.fit_temperature_and_power(truth, raw, PRIOR) == pytest.approx((1, 0), abs=1e-5)
+    assert calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR) == pytest.approx((1, 0), abs=1e-5)
     assert decision.fit_tau(truth, raw, PRIOR) == 0
 
 

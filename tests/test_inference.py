@@ -85,13 +85,13 @@ def test_d4_does_not_care_how_the_camera_was_held(network):
 
 
 def test_a_network_of_one_size_is_not_turned_on_its_side():
-    def outcome(size, tta):
+    def prediction(size, tta):
         recipe = tiny.recipe(backbone="vit_tiny_patch16_224", weights="none", size=size)
         network = Network(recipe, pretrained=False).eval()
         images = torch.zeros((1, 3, *size), dtype=torch.uint8)
-        return probabilities(network, images, CPU, views=views.of(tta, network, size))
+        return probabilities(network, images, CPU, views=views.tta_views(tta, network, size))
 
     with pytest.raises(DermalineError, match=r"predict\.tta: d4 .*32 x 48.*vit_tiny_patch16_224.*set flips") as problem:
-        outcome((32, 48), "d4")
+        prediction((32, 48), "d4")
     assert "\n" not in str(problem.value)
-    assert outcome((32, 48), "flips").shape == outcome((32, 32), "d4").shape == (1, 7)
+    assert prediction((32, 48), "flips").shape == prediction((32, 32), "d4").shape == (1, 7)

@@ -11,7 +11,7 @@ from torch import nn
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.data.metadata import WIDTH
-from dermaline.models import store
+from dermaline.models import model_io
 from dermaline.models.network import Network, input_size
 
 CONVOLUTIONAL = (
@@ -35,8 +35,8 @@ def test_every_family_predicts_and_loads_back_to_the_same_logits(tmp_path, backb
     with torch.no_grad():
         for parameter in network.head_parameters():  # attention and fusion start at 0, and would load as they start
             nn.init.normal_(parameter, std=0.1)
-    store.save(tmp_path / "model", network.state_dict(), recipe, {"name": "one"})
-    loaded, same = store.load(tmp_path / "model")
+    model_io.save(tmp_path / "model", network.state_dict(), recipe, {"name": "one"})
+    loaded, same = model_io.load(tmp_path / "model")
     images, metadata = torch.rand(2, 3, 64, 64), torch.rand(2, WIDTH)
     assert same == recipe
     assert not any(module.training for module in loaded.modules())
@@ -85,10 +85,10 @@ def test_the_normalisation_is_the_backbones_own():
 )
 def test_a_broken_model_is_one_line(tmp_path, spoil, message):
     recipe = tiny.recipe()
-    store.save(tmp_path / "model", Network(recipe, pretrained=False).state_dict(), recipe, {})
+    model_io.save(tmp_path / "model", Network(recipe, pretrained=False).state_dict(), recipe, {})
     spoil(tmp_path / "model")
     with pytest.raises(DermalineError, match=message) as problem:
-        store.load(tmp_path / "model")
+        model_io.load(tmp_path / "model")
     assert "\n" not in str(problem.value)
 
 

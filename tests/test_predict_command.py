@@ -25,8 +25,8 @@ from dermaline.data import batches
 from dermaline.data.decode import decode
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
+from dermaline.models.model_io import load, save
 from dermaline.models.network import Network
-from dermaline.models.store import load, save
 from dermaline.params import whole
 from dermaline.user_files import photographs
 from stages import predict as predict_stage
@@ -38,7 +38,7 @@ DECISION = Decision(
     temperatures={"second": 1.5, "first": 0.8},  # not in the order of the alphabet
     temperature=0.9,
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
-    power=0.4,
+    prior_exponent=0.4,
     tau=0.6,
     melanoma_threshold=0.14,
     val_images=300,
@@ -315,7 +315,7 @@ def test_what_can_not_be_done_is_said(predict, project, words, message):
 
 def test_blocks_come_in_order_however_many_there_are(project, monkeypatch):
     monkeypatch.setattr(photographs, "BLOCK", 2)
-    monkeypatch.setattr(photographs, "AHEAD", 3)
+    monkeypatch.setattr(photographs, "PREFETCH_BLOCKS", 3)
     found = photographs.find([project / "folder", project / "more.zip"])
     blocks = list(photographs.decoded(found, [(24, 32), (12, 16)], 50))
     assert [name for block in blocks for name in block.image_ids] == [one.image_id for one in found]

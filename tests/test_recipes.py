@@ -5,7 +5,7 @@ import tiny
 from closure import ROOT
 
 from dermaline.compute import setup_fabric
-from dermaline.models import store
+from dermaline.models import model_io
 from dermaline.params.recipe import Recipe, read_recipe, recipe_names
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.loop import Trainer
@@ -32,7 +32,7 @@ def test_a_recipe_trains_and_is_saved(name, tmp_path, monkeypatch):
     training = Trainer(recipe, tiny.examples(16, 0), tiny.examples(14, 1), device, ResumeCheckpoint(name))
     best = training.run()
     assert [row["phase"] for row in training.history] == [phase.name for phase in recipe.phases]
-    store.save(tmp_path / "model", best, recipe, {})
-    network, loaded = store.load(tmp_path / "model")
+    model_io.save(tmp_path / "model", best, recipe, {})
+    network, loaded = model_io.load(tmp_path / "model")
     assert loaded == recipe
     assert set(network.state_dict()) == set(best)

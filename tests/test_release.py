@@ -18,8 +18,8 @@ from dermaline.commands.release import RELEASED, halved, write
 from dermaline.compute import setup_fabric
 from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
+from dermaline.models.model_io import load, save
 from dermaline.models.network import Network
-from dermaline.models.store import load, save
 
 CPU = setup_fabric("cpu", "32-true")
 

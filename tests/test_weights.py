@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from dermaline.base.errors import DermalineError
 from dermaline.models import resnet_v1
+from dermaline.models.model_io import save
 from dermaline.models.network import Network
-from dermaline.models.store import save
 
 # The package's names and timm's, by the kind of block; the first stage's block has no expansion.
 PARTS = {

@@ -32,7 +32,7 @@ from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
 from dermaline.inference.decided import cross_fitted, decide
-from dermaline.models.store import check_clean, facts
+from dermaline.models.model_io import check_clean, read_model_info
 from dermaline.params import whole
 from dermaline.params.recipe import Recipe, read_recipe, recipe_path
 from dermaline.params.whole import Params
@@ -250,7 +250,7 @@ def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFram
     """
     options, every = whole.read().evaluate, runs(campaign)
     for model in (one for ensembles in done.values() for ensemble in ensembles for one in ensemble):
-        check_clean(model.recipe, facts(model.folder / "models" / model.recipe))
+        check_clean(model.recipe, read_model_info(model.folder / "models" / model.recipe))
 
     def on(split: str) -> dict[str, list[pd.DataFrame]]:
         return {name: [scored(split, *one) for one in zip(every, made, strict=True)] for name, made in done.items()}
@@ -271,7 +271,7 @@ def table(campaign: Campaign, done: dict[str, list[list[Model]]]) -> pd.DataFram
     for name in COMPARED:
         found.insert(found.columns.get_loc(name) + 1, f"{name}_sd", [one[name] for one in spread])
     first = [ensembles[0][0] for ensembles in done.values()]
-    return found.assign(machine=[machine(facts(model.folder / "models" / model.recipe)) for model in first])
+    return found.assign(machine=[machine(read_model_info(model.folder / "models" / model.recipe)) for model in first])
 
 
 def scored(split: str, one: Run, ensemble: Sequence[Model]) -> pd.DataFrame:

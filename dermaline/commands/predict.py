@@ -17,10 +17,10 @@ from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.inference.decision import Decision, load
-from dermaline.inference.ensemble import Ensemble, Outcome, plain
+from dermaline.inference.ensemble import Ensemble, Prediction, plain
 from dermaline.inference.member import Member, load_member
 from dermaline.inference.views import VIEWS
-from dermaline.models.store import facts
+from dermaline.models.model_io import read_model_info
 from dermaline.params import whole
 from dermaline.params.whole import Params
 from dermaline.user_files import forms, photographs
@@ -120,7 +120,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
 
 def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tuple[Member, Size]:
     """A model, and the size at which images are decoded for it: as its folder says, or else the parameters."""
-    stated = facts(folder)
+    stated = read_model_info(folder)
     tta = tta or stated.get("tta", otherwise.predict.tta)
     if tta not in VIEWS:
         raise DermalineError(f"{folder / 'recipe.json'}: tta: '{tta}' is not one of {', '.join(VIEWS)}")
@@ -133,7 +133,7 @@ def _write(
     blocks: Iterator[photographs.Block],
     ensemble: Ensemble,
     metadata: MetadataLookup,
-    to_table: Callable[[list[str], Outcome], pd.DataFrame],
+    to_table: Callable[[list[str], Prediction], pd.DataFrame],
     progress: tqdm,
 ) -> int:
     """Write the rows of block after block; gives the number of bad images, each named on stderr."""
@@ -144,27 +144,31 @@ def _write(
             for name, reason in block.bad.items():
                 progress.write(f"skipped {name}: {reason}", file=sys.stderr)
             if block.image_ids:
-                outcome = ensemble(block.images, metadata(block.image_ids))
-                to_table(block.image_ids, outcome).to_csv(file, index=False, header=header, lineterminator="\n")
+                prediction = ensemble(block.images, metadata(block.image_ids))
+                to_table(block.image_ids, prediction).to_csv(file, index=False, header=header, lineterminator="\n")
                 header = False
             bad += len(block.bad)
             progress.update(len(block.image_ids) + len(block.bad))
     return bad
 
 
-def _own(image_ids: list[str], outcome: Outcome) -> pd.DataFrame:
-    suspected = "" if outcome.suspected is None else np.where(outcome.suspected, "true", "false")
+def _own(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:
+    is_melanoma_suspect = (
+        "" if prediction.is_melanoma_suspect is None else np.where(prediction.is_melanoma_suspect, "true", "false")
+    )
     shown = {
         name: [f"{value:.7f}" for value in column]
-        for name, column in zip(CLASSES, outcome.probabilities.T, strict=True)
+        for name, column in zip(CLASSES, prediction.probabilities.T, strict=True)
     }
-    predicted = np.array(CLASSES)[outcome.predicted]
-    return pd.DataFrame({"image_id": image_ids, "predicted": predicted, **shown, "melanoma_suspected": suspected})
+    predicted = np.array(CLASSES)[prediction.predicted]
+    return pd.DataFrame(
+        {"image_id": image_ids, "predicted": predicted, **shown, "melanoma_suspected": is_melanoma_suspect}
+    )
 
 
-def _isic(image_ids: list[str], outcome: Outcome) -> pd.DataFrame:
+def _isic(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:
     """With every digit: the scorer counts a row whose largest value stands there twice as wrong."""
-    return forms.to_isic(image_ids, outcome.confidences)
+    return forms.to_isic(image_ids, prediction.confidences)
 
 
-FORMATS: dict[str, Callable[[list[str], Outcome], pd.DataFrame]] = {"csv": _own, "isic": _isic}
+FORMATS: dict[str, Callable[[list[str], Prediction], pd.DataFrame]] = {"csv": _own, "isic": _isic}

@@ -14,7 +14,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, replacing, write_json, write_text
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
-from dermaline.models.store import check_clean, facts
+from dermaline.models.model_io import check_clean, read_model_info
 from dermaline.params import whole
 from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED
@@ -62,7 +62,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         require_one_run(Path("metrics"))
         details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
-        trained = [facts(Path("models", recipe)) for recipe in recipes]
+        trained = [read_model_info(Path("models", recipe)) for recipe in recipes]
         for recipe, known in zip(recipes, trained, strict=True):
             check_clean(recipe, known)
         series = [*(f"evaluation/{name}" for name in SERIES), *(f"training/{recipe}" for recipe in recipes)]

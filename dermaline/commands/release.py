@@ -13,7 +13,7 @@ from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
 from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference.decision import load
-from dermaline.models.store import check_clean, facts
+from dermaline.models.model_io import check_clean, read_model_info
 from dermaline.params import whole
 
 RELEASED = Path("released")
@@ -47,7 +47,7 @@ def write() -> str:
     decision, tta = load(Path("metrics/decision.json")), whole.read().predict.tta
     details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
     decision.require([Path("models", name) for name in decision.recipes])
-    said = {name: facts(Path("models", name)) for name in decision.recipes}
+    said = {name: read_model_info(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together
         if known.get("generated"):
             raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")

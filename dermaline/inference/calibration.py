@@ -14,9 +14,9 @@ from scipy.optimize import minimize, minimize_scalar
 
 from dermaline.evaluation.scores import LEAST_PROBABILITY, Floats, Ints
 
-LARGEST_TEMPERATURE, LARGEST_POWER = 20.0, 2.0
+LARGEST_TEMPERATURE, LARGEST_EXPONENT = 20.0, 2.0
 # Standard deviations of the priors: a temperature is within a factor of 2 two times in three, a power within 1.
-TEMPERATURE_SPREAD, POWER_SPREAD = np.log(2), 1.0
+TEMPERATURE_SPREAD, EXPONENT_SPREAD = np.log(2), 1.0
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
@@ -39,18 +39,18 @@ def fit_temperature(truth: Ints, probabilities: Floats) -> float:
     return float(np.exp(found.x))
 
 
-def apply_prior_shift(probabilities: Floats, prior: Floats, power: float) -> Floats:
+def apply_prior_shift(probabilities: Floats, prior: Floats, prior_exponent: float) -> Floats:
     """`probabilities * prior^power`, each row summing to 1 again: a positive power gives frequent classes their due.
 
     A network that was trained with class weights n^-a, or a sampler to that effect, believes in classes as frequent as
     n^(1-a); a power of a undoes that (Saerens et al. 2002).
     """
-    weighted = probabilities * prior**power
+    weighted = probabilities * prior**prior_exponent
     return weighted / weighted.sum(axis=1, keepdims=True)
 
 
-def fit_temperature_and_power(truth: Ints, probabilities: Floats, prior: Floats) -> tuple[float, float]:
-    """The temperature and the power, from 0 to `LARGEST_POWER`, that are likeliest together.
+def fit_temperature_and_prior_exponent(truth: Ints, probabilities: Floats, prior: Floats) -> tuple[float, float]:
+    """The temperature and the power, from 0 to `LARGEST_EXPONENT`, that are likeliest together.
 
     It is a logistic regression on the logarithms of `probabilities` and `prior`; the power has a normal prior around 0.
     """
@@ -61,15 +61,15 @@ def fit_temperature_and_power(truth: Ints, probabilities: Floats, prior: Floats)
             truth, apply_prior_shift(apply_temperature(probabilities, np.exp(found[0])), prior, found[1]), *found
         )
 
-    start, bounds = [np.log(fit_temperature(truth, probabilities)), 0.0], [(-most, most), (0, LARGEST_POWER)]
+    start, bounds = [np.log(fit_temperature(truth, probabilities)), 0.0], [(-most, most), (0, LARGEST_EXPONENT)]
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x
     return float(np.exp(found[0])), float(found[1])
 
 
-def _loss(truth: Ints, probabilities: Floats, logarithm: float, power: float = 0.0) -> float:
+def _loss(truth: Ints, probabilities: Floats, logarithm: float, prior_exponent: float = 0.0) -> float:
     """What is least at the mode, a row: of a temperature's logarithm and a power that made these probabilities."""
     surprise = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY)).sum()
-    prior = ((logarithm / TEMPERATURE_SPREAD) ** 2 + (power / POWER_SPREAD) ** 2) / 2
+    prior = ((logarithm / TEMPERATURE_SPREAD) ** 2 + (prior_exponent / EXPONENT_SPREAD) ** 2) / 2
     return float(surprise + prior) / max(len(truth), 1)
 
 

@@ -15,7 +15,7 @@ from dermaline.inference.calibration import (
     apply_prior_shift,
     apply_temperature,
     fit_temperature,
-    fit_temperature_and_power,
+    fit_temperature_and_prior_exponent,
 )
 from dermaline.params.evaluate import Evaluate
 
@@ -37,7 +37,7 @@ class Decision(Section):
     temperatures: dict[str, Positive]
     temperature: Positive  # of the mean, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
-    power: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
+    prior_exponent: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
     tau: NotNegative  # 0: the most probable class
     melanoma_threshold: (
         Fraction | None
@@ -56,7 +56,7 @@ class Decision(Section):
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
         """
         mixed = apply_temperature(_mean(members, list(self.temperatures.values())), self.temperature)
-        probabilities = apply_prior_shift(mixed, np.array(list(self.prior.values())), self.power)
+        probabilities = apply_prior_shift(mixed, np.array(list(self.prior.values())), self.prior_exponent)
         return probabilities, self.diagnose(probabilities)
 
     def confidences(self, probabilities: Floats) -> Floats:
@@ -134,14 +134,14 @@ def fit(
     mixed = _mean(members, temperatures)
     counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
     prior = counts / counts.sum()
-    temperature, power = _fit_calibration(truth, mixed, prior, options)
-    probabilities = apply_prior_shift(apply_temperature(mixed, temperature), prior, power)
+    temperature, prior_exponent = _fit_calibration(truth, mixed, prior, options)
+    probabilities = apply_prior_shift(apply_temperature(mixed, temperature), prior, prior_exponent)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
-        power=power,
+        prior_exponent=prior_exponent,
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
         val_images=len(truth),
@@ -160,8 +160,8 @@ def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluat
         return 1.0, 0.0
     if options.calibration == "temperature":
         return _kept(fit_temperature(truth, mixed)), 0.0
-    temperature, power = fit_temperature_and_power(truth, mixed, prior)
-    return _kept(temperature), _kept(power)
+    temperature, prior_exponent = fit_temperature_and_prior_exponent(truth, mixed, prior)
+    return _kept(temperature), _kept(prior_exponent)
 
 
 def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:

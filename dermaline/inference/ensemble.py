@@ -13,12 +13,12 @@ from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member
 
 
-class Outcome(NamedTuple):
+class Prediction(NamedTuple):
     """What is said about N images."""
 
     probabilities: Floats  # [N, 7], calibrated
     predicted: Ints  # [N] class numbers
-    suspected: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
+    is_melanoma_suspect: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
     confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `Decision.confidences`
 
 
@@ -33,7 +33,7 @@ class Ensemble(NamedTuple):
     def takes_metadata(self) -> bool:
         return any(member.network.fusion is not None for member in self.members)
 
-    def __call__(self, images: Mapping[Size, np.ndarray], metadata: torch.Tensor | None) -> Outcome:
+    def __call__(self, images: Mapping[Size, np.ndarray], metadata: torch.Tensor | None) -> Prediction:
         """Predict N images.
 
         Args:
@@ -43,8 +43,10 @@ class Ensemble(NamedTuple):
         packed = [torch.from_numpy(images[size]).permute(0, 3, 1, 2) for size in self.prepared_sizes]
         raw = [member(some, metadata) for member, some in zip(self.members, packed, strict=True)]
         calibrated, predicted = self.decision.apply(raw)
-        suspected = None if self.decision.melanoma_threshold is None else self.decision.suspects_melanoma(calibrated)
-        return Outcome(calibrated, predicted, suspected, self.decision.confidences(calibrated))
+        is_melanoma_suspect = (
+            None if self.decision.melanoma_threshold is None else self.decision.suspects_melanoma(calibrated)
+        )
+        return Prediction(calibrated, predicted, is_melanoma_suspect, self.decision.confidences(calibrated))
 
 
 def plain(names: Sequence[str]) -> Decision:

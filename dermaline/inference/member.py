@@ -14,7 +14,7 @@ from dermaline.base.parameters import Size
 from dermaline.compute import setup_fabric
 from dermaline.inference import views
 from dermaline.inference.predict import View, probabilities
-from dermaline.models import store
+from dermaline.models import model_io
 from dermaline.models.network import Network, input_size
 
 
@@ -44,7 +44,7 @@ def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -
     """Load a model folder onto a device; to be called before anything is computed, see `compute.setup_fabric`.
 
     Args:
-        folder: as `models.store.save` writes it.
+        folder: as `models.model_io.save` writes it.
         device: see `compute.setup_fabric`.
         tta: a key of `views.VIEWS`.
         portable: whether a recipe's precision of that name holds; else its fp32 is computed on all cores, or a GPU.
@@ -52,9 +52,9 @@ def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -
     Raises:
         DermalineError: the folder, the device, or the test-time augmentation does not do.
     """
-    precision = store.recipe(folder).precision
+    precision = model_io.recipe(folder).precision
     where = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
-    network, recipe = store.load(folder)
+    network, recipe = model_io.load(folder)
     network.to(where.device)
     size = input_size(recipe)
-    return Member(network, where, size, tta, views.of(tta, network, size))
+    return Member(network, where, size, tta, views.tta_views(tta, network, size))

@@ -24,7 +24,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
 }
 
 
-def of(tta: str, network: Network, size: tuple[int, int]) -> tuple[View, ...]:
+def tta_views(tta: str, network: Network, size: tuple[int, int]) -> tuple[View, ...]:
     """The views of a test-time augmentation for a network and images of a height and width.
 
     Args:

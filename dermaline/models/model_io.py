@@ -28,7 +28,7 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
 
 
-def facts(folder: Path) -> dict:
+def read_model_info(folder: Path) -> dict:
     """What `recipe.json` of a model folder says.
 
     Raises:
@@ -40,7 +40,7 @@ def facts(folder: Path) -> dict:
         raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
 
 
-def start(weights: Path, split: str) -> dict | None:
+def describe_start(weights: Path, split: str) -> dict | None:
     """What a training on `split` (a digest) starts from, when `weights` is a model of ours; None for other weights.
 
     Returns:
@@ -50,7 +50,7 @@ def start(weights: Path, split: str) -> dict | None:
     """
     if not weights.is_file() or not _is_ours(weights):
         return None
-    known = facts(weights.parent) if (weights.parent / "recipe.json").exists() else {}
+    known = read_model_info(weights.parent) if (weights.parent / "recipe.json").exists() else {}
     same = known.get("split") == split and clean(known)
     return {"model": weights.parent.name, "digest": digest(weights), "split": known.get("split"), "same_split": same}
 
@@ -87,7 +87,7 @@ def recipe(folder: Path) -> Recipe:
         DermalineError: it is missing or broken, or the model's classes are not this version's.
     """
     with _clearly(folder):
-        description = facts(folder)
+        description = read_model_info(folder)
         classes, found = description["classes"], Recipe.model_validate(description["recipe"])
     if tuple(classes) != CLASSES:
         raise DermalineError(f"{folder}: made for the classes {classes}; retrain it")
