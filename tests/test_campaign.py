@@ -1,5 +1,6 @@
 """A campaign on a few small images: what is left is done, what is done is not done again, rows are compared."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ from stage import run_stage
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
+from dermaline.campaigns import plan
+from dermaline.campaigns.plan import Run
 from dermaline.commands import campaign, record
-from dermaline.commands.campaign import Run
 from dermaline.models import model_io
 from dermaline.params.whole import Params
 from stages import train
@@ -69,9 +71,15 @@ def project(folder, monkeypatch):
     return folder
 
 
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    campaign.add_arguments(parser)
+    return parser.parse_args(words)
+
+
 def call(name: str = "tiny", minutes: float = 5, data: str = "synthetic", **changes) -> str:
     Path(f"{name}.yaml").write_text(json.dumps(TINY | changes))
-    return campaign.run(Path(f"{name}.yaml"), data, 1, minutes)
+    return campaign.main(parsed(f"{name}.yaml", "--data", data, "--minutes", str(minutes)))
 
 
 @pytest.fixture(scope="module")
@@ -192,19 +200,19 @@ def test_a_model_that_has_seen_its_test_images_is_not_measured():
 
 def test_each_run_and_each_starting_weights_are_another_training(project):
     start = project / "start.safetensors"
-    given = campaign.Campaign.model_validate(
+    given = plan.Campaign.model_validate(
         TINY | {"seeds": [0, 1], "set": {"split.folds": 2, "recipe.weights": start.name}}
     )
     folders = []
     for content in (b"one", b"other", b"one"):
         start.write_bytes(content)
-        folders.append([campaign.members(given, given.rows[0], one)[0].folder for one in campaign.runs(given)])
-    assert campaign.runs(given) == [Run(0, 0), Run(0, 1), Run(1, 0), Run(1, 1)]
+        folders.append([plan.jobs(given, given.rows[0], one)[0].folder for one in plan.runs(given)])
+    assert plan.runs(given) == [Run(0, 0), Run(0, 1), Run(1, 0), Run(1, 1)]
     assert folders[0] == folders[2]
     assert len(set(folders[0] + folders[1])) == 8
     alone = given.model_copy(update={"folds": False, "set": {"split.fold": 2}})
-    assert campaign.runs(alone) == [Run(0, None), Run(1, None)]
-    assert campaign.members(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
+    assert plan.runs(alone) == [Run(0, None), Run(1, None)]
+    assert plan.jobs(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
 
 
 @pytest.mark.usefixtures("done")
@@ -226,8 +234,8 @@ def test_generated_images_are_not_called_real():
 def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkeypatch):
     monkeypatch.chdir(ROOT)
     longer = TINY["rows"][0] | {"set": {"recipe.phases.0.epochs": 7}}
-    given = campaign.Campaign.model_validate(TINY | {"rows": [longer, TINY["rows"][1]]})
-    epochs = [campaign.members(given, row, Run(0, 0))[0].training.phases[0].epochs for row in given.rows]
+    given = plan.Campaign.model_validate(TINY | {"rows": [longer, TINY["rows"][1]]})
+    epochs = [plan.jobs(given, row, Run(0, 0))[0].training.phases[0].epochs for row in given.rows]
     assert epochs == [7, 1]
 
 
@@ -243,22 +251,22 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
 def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):
     (tmp_path / "bad.yaml").write_text(json.dumps(TINY | change))
     with pytest.raises(DermalineError, match=said) as problem:
-        campaign.read(tmp_path / "bad.yaml")
+        plan.read(tmp_path / "bad.yaml")
     assert "\n" not in str(problem.value)
 
 
 def test_a_key_or_a_value_that_params_yaml_has_not_is_named(monkeypatch):
     monkeypatch.chdir(ROOT)
     for change, said in (({"recipe.lrr": 1}, "no parameter 'recipe.lrr'"), ({"recipe.lr": "x"}, "number")):
-        given = campaign.Campaign.model_validate(TINY | {"set": change})
+        given = plan.Campaign.model_validate(TINY | {"set": change})
         with pytest.raises(DermalineError, match=said):
-            campaign.members(given, given.rows[0], Run(0, None))
+            plan.jobs(given, given.rows[0], Run(0, None))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "campaigns").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_campaigns_that_ship_are_valid(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    given = campaign.read(path)
+    given = plan.read(path)
     for row in given.rows:
-        for model in campaign.members(given, row, campaign.runs(given)[0]):
+        for model in plan.jobs(given, row, plan.runs(given)[0]):
             assert isinstance(model.settings, Params)

@@ -28,6 +28,7 @@ FLOORS = (
     "training",
     "figures",
     "user_files",
+    "campaigns",
     "commands",
 )
 CODE = ("dermaline/", "stages/")

@@ -14,3 +14,5 @@ def run(main: Callable[[], None]) -> None:
         main()
     except DermalineError as problem:
         sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; run it again to go on")

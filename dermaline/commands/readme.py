@@ -11,7 +11,7 @@ import pandas as pd
 from dermaline.base.classes import DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_text
-from dermaline.commands import campaign
+from dermaline.campaigns import plan
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
 
@@ -113,7 +113,7 @@ def campaign_table(name: str) -> str:
 
     Of validation with the differences from the first row, of the test with each score's own interval.
     """
-    given, path = campaign.read(Path("campaigns", f"{name}.yaml")), DATA / f"{name}.csv"
+    given, path = plan.read(Path("campaigns", f"{name}.yaml")), DATA / f"{name}.csv"
     cells = _own if given.split == "test" else _scores
     measured = {row["model"]: cells(row) for _, row in pd.read_csv(path).iterrows()} if path.exists() else {}
     lines = [[row.name, row.claim, *measured.get(row.name, MISSING)] for row in given.rows]

@@ -14,7 +14,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, replacing, write_json, write_text
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
-from dermaline.models.model_io import check_clean, read_model_info
+from dermaline.models.model_io import check_clean, machine, read_model_info
 from dermaline.params import whole
 from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED
@@ -176,11 +176,6 @@ def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
 
 def summary(path: Path = SUMMARY) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-
-def machine(trained: dict[str, Any]) -> str:
-    """What the model was trained on, in words, from its `recipe.json`."""
-    return f"{trained['device']}, {trained['precision']}, torch {trained['torch']}"
 
 
 def git(*arguments: str) -> str:

@@ -68,6 +68,11 @@ def clean(facts: dict) -> bool:
     return "start" in facts and (facts["start"] is None or facts["start"]["same_split"])
 
 
+def machine(info: dict) -> str:
+    """What a model was trained on, in words, from what `read_model_info` says."""
+    return f"{info['device']}, {info['precision']}, torch {info['torch']}"
+
+
 def check_clean(name: str, facts: dict) -> None:
     """Refuse to measure or to give away a model that has seen images of its val and test.
 

@@ -1,0 +1,133 @@
+"""What a campaign trains: its file of rows, and the trainings that these rows need."""
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest, scratch
+from dermaline.base.parameters import Section, Seed, fault, read_as
+from dermaline.base.versions import installed
+from dermaline.data.batches import PREPARED
+from dermaline.params import whole
+from dermaline.params.recipe import Recipe, read_recipe
+from dermaline.params.whole import Params
+
+
+class Row(Section):
+    """One line of the table: a recipe, or several as an ensemble, and what is set otherwise for it."""
+
+    name: str
+    recipes: list[str]
+    set: dict[str, Any] = Field(default_factory=dict)
+    claim: str = ""  # a public project's own, of such a recipe
+
+
+class Campaign(Section):
+    """One table; its first row is the one that the others are compared with, on validation."""
+
+    split: Literal["val", "test"]  # whose images are scored
+    seeds: list[Seed]
+    folds: bool = False  # a cross-validation: with each seed once for each of `split.folds` folds
+    set: dict[str, Any]  # for every row: a dotted key of params.yaml, or recipe.KEY of its own recipes, and its value
+    rows: list[Row]
+
+
+class Run(NamedTuple):
+    """One time that every row is trained."""
+
+    seed: int
+    fold: int | None  # None: the split by shares
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" + ("" if self.fold is None else f", fold {self.fold}")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training with its predictions: a recipe under parameters of its own."""
+
+    recipe: str
+    settings: Params
+    training: Recipe
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where it is trained, named by the images and by all parameters and weights that decide its own.
+
+        The name does not know the code: after a change of that, remove `.scratch/campaign`.
+        """
+        decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
+        decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
+        decides["packages"] = installed()
+        decides["recipe"] = self.training.model_dump(mode="json")
+        weights = Path(decides["recipe"]["weights"])
+        if weights.is_file():
+            decides["weights"] = digest(weights)
+        name = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return scratch("campaign", f"{self.recipe}-{name}")
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / f"{self.settings.predict.tta}.csv"
+
+
+def read(path: Path) -> Campaign:
+    """Read a campaign.
+
+    Raises:
+        DermalineError: it is missing, or the first of its faults.
+    """
+    campaign = read_as(Campaign, path, "give one of campaigns/")
+    if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
+        raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
+    if campaign.folds and any(key in row.set for row in campaign.rows for key in ("split.fold", "split.folds")):
+        raise DermalineError(f"{path}: with folds: true, split.folds is set for all rows, and split.fold for none")
+    return campaign
+
+
+def runs(campaign: Campaign) -> list[Run]:
+    """How often each row is trained."""
+    count = campaign.set.get("split.folds", whole.read().split.folds)
+    folds = range(count) if campaign.folds else [None]
+    return [Run(seed, fold) for seed in campaign.seeds for fold in folds]
+
+
+def jobs(campaign: Campaign, row: Row, run: Run) -> list[TrainingJob]:
+    """The trainings of one row and run, each under `params.yaml` with what campaign and row set."""
+    trainings = []
+    for recipe in row.recipes:
+        tree = whole.read().model_dump(mode="json") | {"recipe": read_recipe(recipe).model_dump(mode="json")}
+        changes = campaign.set | row.set | {"ensemble": [recipe], "recipe.seed": run.seed}
+        changes |= {"split.fold": run.fold} if campaign.folds else {}
+        for key, value in changes.items():
+            holder, last = _find(tree, key)
+            holder[last] = copy.deepcopy(value)  # a later key may change a part of it
+        try:
+            own = Recipe.model_validate(tree.pop("recipe"))
+            trainings.append(TrainingJob(recipe, Params.model_validate(tree), own))
+        except ValidationError as problem:
+            raise DermalineError(f"campaign row '{row.name}': {fault(problem)}") from None
+    return trainings
+
+
+def _find(tree: dict | list, key: str) -> tuple[dict | list, str | int]:
+    """The mapping (or list) that holds a dotted key, and the key's last part.
+
+    Raises:
+        DermalineError: there is no such key.
+    """
+    *parts, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    try:
+        for part in parts:
+            tree = tree[part]
+        tree[last]
+    except (KeyError, IndexError, TypeError):
+        raise DermalineError(f"campaign: set: there is no parameter '{key}'") from None
+    return tree, last
