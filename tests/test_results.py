@@ -1,6 +1,7 @@
-"""The README says what the results files say."""
+"""README and docs say what the results files say."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -10,15 +11,16 @@ from ruamel.yaml import YAML
 from dermaline.commands import readme, record
 
 
-def test_the_readmes_tables_are_made_from_the_files(monkeypatch, tmp_path):
-    text = (ROOT / "README.md").read_text()
+def test_the_tables_of_readme_and_docs_are_made_from_the_files(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "benchmarks").mkdir()
-    for name in ("results", "campaigns", "benchmarks/summary.json"):
+    for name in ("results", "campaigns", "benchmarks/summary.json", "params.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "README.md").write_text(text)
-    readme.write_readme()
-    assert (tmp_path / "README.md").read_text() == text
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    readme.write_tables()
+    for page in readme.pages():
+        assert (tmp_path / page).read_text() == (ROOT / page).read_text(), page
 
 
 def test_every_speed_has_a_script_a_range_and_is_there_once():
@@ -40,8 +42,9 @@ def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
     folder = ROOT / "results" / row["data"] / row["name"]
     record.require_one_run(folder)
     assert json.loads((folder / "made.json").read_text()) == row
-    test, split = (json.loads((folder / f"{name}.json").read_text()) for name in ("test", "split"))
-    assert row["n_test"] == test["images"]
+    details, split = (json.loads((folder / f"{name}.json").read_text()) for name in ("details", "split"))
+    test = list(details.values())[-1]["image_level"]
+    assert row["n_test"] == test["cases"]
     assert row["split"].endswith(", ".join(record.sides(split)))
     for key in record.HEADLINE:
         assert row[key] == test[key]
@@ -62,8 +65,8 @@ def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():
         assert row["split"] in ("val", "test")
 
 
-def test_the_readme_says_what_the_leak_was_measured_to_be():
-    text = (ROOT / "README.md").read_text()
+def test_the_docs_say_what_the_leak_was_measured_to_be():
+    text = (ROOT / "docs/results.md").read_text()
     leak = json.loads((ROOT / "results/ham10000/leak.json").read_text())
     assert leak["image"]["balanced_accuracy"] > leak["lesion"]["balanced_accuracy"]
     for unit in ("lesion", "image"):
@@ -85,9 +88,9 @@ def test_the_stage_graph_of_the_readme_has_every_stage():
         assert f"{stage}[" in graph, stage
 
 
-def test_every_dependency_is_explained_in_the_readme():
+def test_every_dependency_is_explained():
     files = [(ROOT / folder / "requirements.txt").read_text() for folder in ("", "stages", "tests")]
     lines = [line.split("==") for line in "\n".join(files).splitlines() if "==" in line]
-    table = (ROOT / "README.md").read_text().split("## Dependencies")[1]
+    table = (ROOT / "docs/extending.md").read_text().split("## Dependencies")[1]
     assert [name for name, *_ in lines if name not in table] == []
     assert all("#" in line[1] for line in lines)

@@ -1,4 +1,4 @@
-"""The README's tables, made from the files that were measured."""
+"""The command `readme`: the tables of the README and of docs/, made from the files that were measured."""
 
 import argparse
 import json
@@ -15,7 +15,6 @@ from dermaline.campaigns import plan
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
 
-README = Path("README.md")
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 DATA = Path("results/ham10000")
 COLUMNS = {
@@ -32,38 +31,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    write_readme()
+    write_tables()
 
 
-def write_readme() -> None:
-    """Put each table between its marks in the README.
+def write_tables() -> None:
+    """Put each table between its marks.
 
     Raises:
         DermalineError: marks are missing.
     """
-    text = README.read_text(encoding="utf-8")
-    made_of = {
-        "results": results_table(summary()),
-        "classes": classes_table(DATA / "lite0_and_lite2"),
-        "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
-        "heads": campaign_table("heads"),
-        "small": campaign_table("small"),
-        "speed": speed_table(summary(Path("benchmarks/summary.json"))),
+    for page, tables in pages().items():
+        text = page.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            start, end = START.format(name), END.format(name)
+            before, _, rest = text.partition(start)
+            _, mark, after = rest.partition(end)
+            if not mark:
+                raise DermalineError(f"{page}: the marks of a table are gone; put back '{start}' and '{end}'")
+            text = f"{before}{start}\n{table}\n{end}{after}"
+        write_text(page, text)
+
+
+def pages() -> dict[Path, dict[str, str]]:
+    """The tables of each page, by their names."""
+    runs = [row for row in summary() if row["kind"] != TABLE]
+    return {
+        Path("README.md"): {"results": results_table([row for row in runs if row["data"] == DATA.name])},
+        Path("docs/results.md"): {
+            "runs": runs_table(runs),
+            "classes": classes_table(DATA / "lite0_and_lite2"),
+            "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
+            "heads": campaign_table("heads"),
+            "small": campaign_table("small"),
+        },
+        Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
     }
-    for name, made in made_of.items():
-        start, end = START.format(name), END.format(name)
-        before, _, rest = text.partition(start)
-        _, mark, after = rest.partition(end)
-        if not mark:
-            raise DermalineError(f"{README}: the marks of a table are gone; put back '{start}' and '{end}'")
-        text = f"{before}{start}\n{made}\n{end}{after}"
-    write_text(README, text)
 
 
 def results_table(rows: list[dict[str, Any]]) -> str:
-    """The runs of the summary as a Markdown table: each headline number with its 95 % interval."""
+    """Runs as a Markdown table, without intervals."""
+    lines = [[row["name"], *(f"{row[key]:.3f}" for key in COLUMNS.values())] for row in rows]
+    return _markdown(["model", *COLUMNS], lines)
+
+
+def runs_table(rows: list[dict[str, Any]]) -> str:
+    """Runs as a Markdown table: each headline number with its 95 % interval."""
     lines = []
-    for row in [row for row in rows if row["kind"] != TABLE]:
+    for row in rows:
         cells = [row["name"], row["data"], f"{row['n_test']:,}"]
         cells += [_with_ends(row, key) for key in COLUMNS.values()]
         lines.append([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"])
