@@ -22,6 +22,7 @@ CAMPAIGN = {
     "set": {"recipe.size": [32, 32], "recipe.precision": "32-true", "recipe.phases": [phase("head", 12, 0, 1)]},
     "rows": [{"name": "plain", "recipes": ["lite0"]}],
 }
+pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "dermaline", "campaign", "two.yaml", "--data", "synthetic"]
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from closure import ROOT
-from dvc.utils.serialize import modify_yaml
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
@@ -43,13 +43,15 @@ def test_a_recipe_is_the_section_train_but_for_what_its_file_states():
         assert said_again == []
 
 
-def test_the_parameters_are_written_as_dvc_writes_them_so_that_a_change_is_one_line(tmp_path):
-    for path in (ROOT / "params.yaml", *(ROOT / "recipes").glob("*.yaml")):
-        copy = tmp_path / path.name
-        shutil.copy(path, copy)
-        with modify_yaml(copy) as content:
-            content["some"] = "more"  # what `dvc exp run -S` does
-        assert copy.read_text() == path.read_text() + "some: more\n"
+@pytest.mark.parametrize("name", ["params.yaml", *(f"recipes/{name}.yaml" for name in recipe_names(ROOT))])
+def test_an_experiment_of_one_value_changes_one_line(name, tmp_path):
+    copy = tmp_path / "file.yaml"
+    shutil.copy(ROOT / name, copy)
+    before = copy.read_text().splitlines()
+    apply_overrides(copy, ["plot.dpi=77" if name == "params.yaml" else "backbone=other"])  # what `dvc exp run -S` calls
+    after = copy.read_text().splitlines()
+    assert len(after) == len(before)
+    assert [new for old, new in zip(before, after, strict=True) if old != new] in (["  dpi: 77"], ["backbone: other"])
 
 
 @pytest.mark.parametrize(
