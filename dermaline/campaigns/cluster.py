@@ -6,6 +6,8 @@ they share, and say what they have:
     python -m distributed.cli.dask_worker tcp://HOST:8786 --nthreads 1 --resources GPU=1
 """
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,4 +87,9 @@ def _client(jobs: int, resources: dict[str, int], scheduler: str | None) -> Iter
         quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
         workers = {"n_workers": jobs, "threads_per_worker": 1, "resources": resources, "memory_limit": None}
         with LocalCluster(**workers, **quiet) as cluster, Client(cluster) as client:
-            yield client
+            try:
+                yield client
+            except KeyboardInterrupt:  # a worker would wait for its training
+                for nanny in cluster.workers.values():
+                    os.kill(nanny.pid, signal.SIGKILL)
+                raise
