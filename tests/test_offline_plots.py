@@ -76,6 +76,13 @@ def test_every_plot_is_drawn_without_a_network(repository, command):
     assert 'data-width="321"' in document
 
 
+def test_the_shares_in_the_confusion_matrix_are_of_the_actual_class(repository):
+    run(repository, f"{sys.executable} -m dvc plots show -o shares")
+    page = (repository / "shares/index.html").read_text(encoding="utf-8")
+    # Of the predicted class they would be precision, and a network that misses most melanomas would look good.
+    assert re.findall(r'"sum_y"\}\], "groupby": \["(\w+)"\]', page) == ["actual"]
+
+
 def test_dvcs_own_page_needs_the_network_that_is_off_here(repository):
     (repository / "plain.html").write_text("<html><head>{scripts}</head><body>{plot_divs}</body></html>")
     run(repository, f"{sys.executable} -m dvc plots show -o plain --html-template plain.html")
