@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from closure import ROOT
+from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 from test_pipeline import COPIED, SMALL, Repository
 
@@ -21,6 +22,8 @@ from dermaline.params.recipe import Recipe, recipe_names
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 IDS = [path.name for path in PAGES]
 BLOCK = re.compile(r"^```(bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:dvc|python -m) [^`\n]+)`")
+CELL = re.compile(r"(?<!\\)\|")  # a bar that ends a cell, not one with a backslash before it
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 STORAGE = "/tmp/dermaline-storage"
 
@@ -32,6 +35,15 @@ def commands(page: Path, kind: str = "bash|sh") -> list[str]:
     ]
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     return [shlex.join(words) for words in lines if words]
+
+
+def all_commands(page: Path) -> list[list[str]]:
+    """The words of each command of a page, of code blocks and within sentences, one for each side of `&&`."""
+    outside = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    inline = [part for text in INLINE.findall(outside) for part in text.replace(r"\|", "|").split("&&")]
+    blocks = [part for command in commands(page) for part in command.split("'&&'")]
+    words_of = map(shlex.split, [*inline, *blocks])
+    return [["1" if word == "N" else word for word in words] for words in words_of if words]
 
 
 def anchors(page: Path) -> set[str]:
@@ -56,14 +68,35 @@ def test_the_readme_is_short_and_names_every_page():
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_every_command_of_ours_takes_the_words_that_it_is_given(page):
-    for words in map(shlex.split, commands(page)):
+    for words in all_commands(page):
         if words[:3] == ["python", "-m", "dermaline"]:
             assert words[3] in COMMANDS
             parser = argparse.ArgumentParser()
             importlib.import_module(f"dermaline.commands.{words[3]}").add_arguments(parser)
             parser.parse_args(words[4:])  # exits with what is wrong
-        if words[:2] == ["python", "-m"] and words[2].startswith(("benchmarks.", "stages.")):
+        if words[:2] == ["python", "-m"] and words[2].startswith(("benchmarks.", "stages.")) and "NAME" not in words[2]:
             assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), words[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_dvc_has_every_command_and_option_that_a_page_names(page):
+    parser = get_main_parser()
+    for words in all_commands(page):
+        if words[0] == "dvc":
+            parser.parse_args(words[1:])  # raises for what DVC does not know
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_row_of_a_table_has_the_cells_of_its_head(page):
+    widths: list[int] = []  # of the rows above, in this table
+    for line in page.read_text(encoding="utf-8").splitlines():
+        widths = [*widths, len(CELL.findall(line))] if line.startswith("|") else []
+        assert len(set(widths)) <= 1, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_no_place_is_left_for_an_output_that_is_to_come(page):
+    assert re.findall(r"@[A-Z]+@|```text\n```", page.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

@@ -160,4 +160,5 @@ def _scores(row: pd.Series) -> list[str]:
 
 def _markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     heads = list(heads)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *lines])
+    rows = [[cell.replace("|", r"\|") for cell in cells] for cells in [heads, ["---"] * len(heads), *lines]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
