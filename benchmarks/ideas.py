@@ -78,13 +78,13 @@ class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
     def __init__(self, name: str, rows: pd.DataFrame) -> None:
-        self.member, self.rows = load_member(Path("models", name), "auto", "flips"), rows
+        self.member, self.rows = load_member(Path("models", name), "auto", read_params().predict), rows
 
     def found(self, tta: str = "flips", scale: float = 1, colours: View = whole) -> np.ndarray:
         """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
-        height, width = (round(side * scale) for side in self.member.size)
-        seen = [partial(_both, view, colours) for view in views.tta_views(tta, self.member.network, (height, width))]
-        other = self.member._replace(size=(height, width), tta=tta, views=seen)
+        size = tuple(round(side * scale) for side in self.member.size)
+        seen = [partial(_both, view, colours) for view in views.tta_views(tta, self.member.network, size)]
+        other = self.member._replace(scales=[views.Scale(size, seen)], tta=tta)
         return other(load_images(self.rows, other.size, other.device.device), metadata.encode(self.rows))
 
 

@@ -64,10 +64,9 @@ def rest(training: Trainer, work: PhaseState, whole: float) -> dict[str, float]:
     """What a step does beside the network, each as a share of a step's seconds."""
     generator = torch.Generator().manual_seed(0)
     chosen = next(iter(work.steps(1)))[0]
-    images = work.images[chosen.to(work.images.device)]
+    size, device = work.recipe.size or training.size, training.fabric.device
     parts = {
-        "reading the batch": lambda: work.images[chosen.to(work.images.device)],
-        "augmentation": lambda: augment(images, work.recipe.size or training.size, work.recipe, generator),
+        "augmentation": lambda: augment(work.images, chosen, size, work.recipe, generator, device),
         "average of the weights": lambda: training.average and training.average.update(training.network, step=1000),
         "clipping": lambda: torch.nn.utils.clip_grad_norm_(training.network.parameters(), work.recipe.clip_grad),
     }

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from torch.nn.functional import interpolate
 
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
+from dermaline.data.photographs import in_memory, sizes_for
 from dermaline.figures import dataset, diagnostics, style, training
 from dermaline.params.plot import Plot
 from dermaline.params.recipe import Recipe
@@ -87,7 +89,10 @@ def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).repeat_interleave(VARIANTS, dim=0)
     options, generator = Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
-    made = augment(batch, stored["size"], options, generator).permute(0, 2, 3, 1)
+    sizes = sizes_for(stored["size"], options.view, options.crop_from, images.shape[1:3])
+    levels = [in_memory(interpolate(batch, size, mode="bilinear", antialias=True)) for size in sizes]
+    chosen = torch.arange(len(batch))
+    made = augment(levels, chosen, stored["size"], options, generator, batch.device).permute(0, 2, 3, 1)
     return made.numpy().reshape(len(images), VARIANTS, *made.shape[1:])
 
 

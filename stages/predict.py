@@ -9,6 +9,7 @@ from dermaline.base.classes import CLASSES
 from dermaline.base.errors import run
 from dermaline.base.files import digest, write_text
 from dermaline.base.parameters import load
+from dermaline.blocks import blocks
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
 from dermaline.inference.member import load_member
@@ -16,18 +17,21 @@ from dermaline.params.compute import Compute
 from dermaline.params.predict import Predict
 
 COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
+BLOCK = 1024  # photographs in memory
 
 
 def main() -> None:
     name = sys.argv[1]
     folder = Path(f"models/{name}")
-    member = load_member(folder, load(Compute, "compute").device, load(Predict, "predict").tta)
+    member = load_member(folder, load(Compute, "compute").device, load(Predict, "predict"))
     model, tables = digest(folder / "model.safetensors"), []
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)
-        found = member(load_images(rows, member.size, member.device.device), metadata.encode(rows))
-        found = pd.DataFrame(found, columns=list(CLASSES))
-        tables.append(pd.concat([rows[COLUMNS].assign(model=model), found], axis=1))
+        for part in blocks(len(rows), BLOCK):
+            some = rows.iloc[part].reset_index(drop=True)
+            found = member(load_images(some, member.size, member.device.device), metadata.encode(some))
+            found = pd.DataFrame(found, columns=list(CLASSES))
+            tables.append(pd.concat([some[COLUMNS].assign(model=model), found], axis=1))
     text = pd.concat(tables).to_csv(index=False, float_format="%.7f", lineterminator="\n")
     write_text(Path(f"data/predictions/{name}.csv"), text)
 

@@ -81,9 +81,9 @@ def main() -> None:
 def examples(device: torch.device) -> list[ImageSplit]:
     """Those of train and val; images are read when they are asked for, at the size that is asked for."""
     found = []
-    for split, read in (("train", training_images), ("val", load_images)):
-        rows = read_split(split)
-        found.append(ImageSplit(partial(read, rows, device=device), labels(rows), metadata.encode(rows)))
+    for rows in map(read_split, ("train", "val")):
+        whole, to_augment = (partial(read, rows, device=device) for read in (load_images, training_images))
+        found.append(ImageSplit(whole, labels(rows), metadata.encode(rows), to_augment))
     return found
 
 

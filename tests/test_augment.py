@@ -6,10 +6,18 @@ import torch
 from closure import ROOT
 from scipy.ndimage import affine_transform
 
+from dermaline.data.photographs import in_memory
 from dermaline.params.recipe import Augment, read_recipe
-from dermaline.training.augment import augment, draw, rectangles
+from dermaline.training import augment as module
+from dermaline.training.augment import draw, rectangles
 
-NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
+CPU = torch.device("cpu")
+NO_AUGMENT = read_recipe("lite0", ROOT).model_copy(update=dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
+
+
+def augment(images, size, options, generator):
+    """All of some images of one size."""
+    return module.augment([in_memory(images)], torch.arange(len(images)), size, options, generator, CPU)
 
 
 def test_without_ranges_augmentation_only_resizes():

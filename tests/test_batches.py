@@ -28,7 +28,7 @@ def rows(tmp_path, monkeypatch):
     [((42, 56), (48, 64)), ((21, 28), (24, 32)), ((60, 80), (60, 80)), ((42, 42), (48, 64)), ((56, 56), (60, 80))],
 )
 def test_training_images_are_a_seventh_larger_and_keep_their_shape(rows, size, kept):
-    assert tuple(batches.training_images(rows, size, CPU).shape) == (2, 3, *kept)
+    assert [found.size for found in batches.training_images(rows, size, "whole", None, CPU)] == [kept]
 
 
 def test_images_are_made_smaller_by_means_not_by_leaving_out(rows):
@@ -41,7 +41,7 @@ def test_images_are_made_smaller_by_means_not_by_leaving_out(rows):
 def test_images_are_enlarged_with_a_warning_when_they_must_be(rows, capsys):
     assert tuple(batches.load_images(rows, (60, 80), CPU).shape) == (2, 3, 60, 80)
     assert capsys.readouterr().out == ""
-    found = batches.training_images(rows, (90, 90), CPU)
+    found = batches.training_images(rows, (90, 90), "whole", None, CPU)[0].pixels
     assert tuple(found.shape) == (2, 3, 90, 120)
     assert (found[..., :50] == 0).all()
     assert (found[..., 70:] == 255).all()

@@ -11,6 +11,7 @@ from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.inference.views import VIEWS
 from dermaline.models.network import Network
+from dermaline.params.predict import Predict
 
 CPU = setup_fabric("cpu", "32-true")
 
@@ -95,3 +96,46 @@ def test_a_network_of_one_size_is_not_turned_on_its_side():
         prediction((32, 48), "d4")
     assert "\n" not in str(problem.value)
     assert prediction((32, 48), "flips").shape == prediction((32, 32), "d4").shape == (1, 7)
+
+
+def looked_at(view, grid, scales, tta="none", size=(24, 32), whole=(90, 120)):
+    """Where each view of each scale lies, as the numbers of its pixels, in photographs of that scale's size."""
+    recipe = tiny.recipe(view=view, size=size, crop_from=whole)
+    found = []
+    for scale in views.scales(recipe, Predict(tta=tta, grid=grid, scales=scales), VIEWS[tta]):
+        numbers = torch.arange(scale.size[0] * scale.size[1]).view(1, 1, *scale.size)
+        found.append((scale.size, [view(numbers)[0, 0] for view in scale.views]))
+    return found
+
+
+def test_a_recipe_of_whole_views_is_shown_the_whole_photograph():
+    ((size, seen),) = looked_at("whole", (3, 3), 3)
+    assert size == (24, 32)
+    assert [one.shape for one in seen] == [(24, 32)]
+
+
+def test_a_recipe_of_crops_is_shown_windows_that_cover_the_photograph_at_its_own_scale():
+    ((size, seen),) = looked_at("crop", (4, 5), 3)
+    assert size == (90, 120)
+    assert len(seen) == 20
+    assert {tuple(one.shape) for one in seen} == {(24, 32)}
+    assert len(torch.cat([one.flatten() for one in seen]).unique()) == 90 * 120
+    (_, (alone,)) = looked_at("crop", (1, 1), 3)[0]
+    assert alone[0, 0] == 33 * 120 + 44  # the middle
+
+
+def test_a_recipe_of_mixed_views_is_shown_all_scales():
+    found = looked_at("mixed", (3, 5), 3, "flips")
+    assert [size for size, _ in found] == [(24, 32), (46, 62), (90, 120)]
+    assert [len(seen) for _, seen in found] == [4, 6, 15]
+    assert {tuple(one.shape) for _, seen in found for one in seen} == {(24, 32)}
+    corners = {(int(one[0, 0]), int(one[-1, -1])) for one in found[0][1]}
+    assert len(corners) == 4  # a window alone is seen from every side
+
+
+def test_windows_and_flips_take_turns():
+    ((_, seen),) = looked_at("crop", (1, 2), 3, "flips")
+    assert len(seen) == 4
+    places = [sorted(one.flatten().tolist())[0] for one in seen]
+    assert places[0] == places[2] != places[1] == places[3]
+    assert len({int(one[0, 0]) for one in seen}) == 4

@@ -222,7 +222,9 @@ def test_metadata_reach_the_model_by_image_id(predict, project, monkeypatch, tmp
 
 
 def test_a_model_that_states_its_preparation_is_prepared_so(predict, project, tmp_path):
-    save_model(tmp_path / "stated", 1, {"prepared_size": [40, 60], "tta": "none"})
+    save_model(
+        tmp_path / "stated", 1, {"prepared_size": [40, 60], "predict": {"tta": "none", "grid": [3, 3], "scales": 3}}
+    )
     found = predict("single.bmp", "--model", str(tmp_path / "stated"))
     network, recipe = load(tmp_path / "stated")
     image = torch.tensor(decode(photograph(8, "BMP"), (40, 60), 50)[None]).permute(0, 3, 1, 2)

@@ -61,7 +61,7 @@ def test_a_release_has_half_the_bytes_and_gives_the_same_labels(run):
     assert torch.equal(first.argmax(dim=1), second.argmax(dim=1))
     assert (first - second).abs().max() < 0.02
     facts = json.loads((run / "released/lite0/recipe.json").read_text())
-    assert (facts["tta"], facts["prepared_size"], facts["test"]) == ("flips", [48, 64], {"accuracy": 0.5})
+    assert (facts["predict"]["tta"], facts["prepared_size"], facts["test"]) == ("flips", [48, 64], {"accuracy": 0.5})
 
 
 def test_it_is_what_predict_uses_unless_the_last_run_is_asked_for(run):

@@ -65,7 +65,7 @@ def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     assert max(scores) > 0.4  # 0.81 to 0.95 with seeds 0 to 10
     network = Network(training.recipe, pretrained=False)
     network.load_state_dict(best)
-    found = probabilities(network.eval(), training.val_images, training.fabric)
+    found = probabilities(network.eval(), training.val_views[0], training.fabric)
     hits = (found.argmax(dim=1) == training.val.labels).double()
     recalls = [hits[training.val.labels == number].mean().item() for number in range(7)]
     assert np.mean(recalls) == pytest.approx(max(scores), abs=1e-9)
@@ -188,8 +188,8 @@ def test_a_phase_may_balance_and_resize_otherwise_than_the_recipe(trained):
     late = tiny.phase("late", 1, 0, 1, sampler_power=1, class_weight_power=0, size=(24, 32))
     training = trained(phases=[tiny.phase("all", 1, 1, 1), late])
     seen = []
-    images = training.train.images
-    training.train.images = lambda size: seen.append(size) or images(size)
+    images = training.train.to_augment
+    training.train.to_augment = lambda size, *view: seen.append(size) or images(size, *view)
     training.run()
     assert seen == [(32, 48), (24, 32)]
     stated = training.recipe.in_phase(training.recipe.phases[1])

@@ -5,6 +5,7 @@ from closure import ROOT
 from torch.nn.functional import interpolate
 
 from dermaline.data.metadata import MISSING
+from dermaline.data.photographs import in_memory
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.training.loop import ImageSplit
 
@@ -31,8 +32,13 @@ def photographs(count: int, seed: int, size: tuple[int, int] = (36, 54)) -> torc
 def examples(count: int, seed: int) -> ImageSplit:
     """Photographs at whatever size is asked for, without metadata."""
     whole = photographs(count, seed)
+
+    def images(size: tuple[int, int]) -> torch.Tensor:
+        return interpolate(whole.float(), size).to(torch.uint8)
+
     return ImageSplit(
-        lambda size: interpolate(whole.float(), size).to(torch.uint8),
+        images,
         torch.arange(count) % 7,
         MISSING.expand(count, -1),
+        lambda size, view, crop_from: [in_memory(images(crop_from or size))],
     )

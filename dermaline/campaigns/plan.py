@@ -75,7 +75,7 @@ class TrainingJob:
 
     @property
     def predictions(self) -> Path:
-        return self.folder / f"{self.settings.predict.tta}.csv"
+        return self.folder / f"{'_'.join(map(str, self.settings.predict.model_dump().values()))}.csv"
 
 
 def read(path: Path) -> Campaign:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
-from dermaline.base.parameters import Size
+from dermaline.base.parameters import Size, checked
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.inference.decision import Decision, load
@@ -22,6 +22,7 @@ from dermaline.inference.member import Member, load_member
 from dermaline.inference.views import VIEWS
 from dermaline.models.model_io import read_model_info
 from dermaline.params import whole
+from dermaline.params.predict import Predict
 from dermaline.params.whole import Params
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
@@ -121,11 +122,10 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
 def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tuple[Member, Size]:
     """A model, and the size at which images are decoded for it: as its folder says, or else the parameters."""
     stated = read_model_info(folder)
-    tta = tta or stated.get("tta", otherwise.predict.tta)
-    if tta not in VIEWS:
-        raise DermalineError(f"{folder / 'recipe.json'}: tta: '{tta}' is not one of {', '.join(VIEWS)}")
+    views = checked(Predict, stated.get("predict", otherwise.predict), folder / "recipe.json", "predict")
+    views = views.model_copy(update={"tta": tta or views.tta})
     size = tuple(stated.get("prepared_size", otherwise.prepare.size))
-    return load_member(folder, device, tta, portable=False), size
+    return load_member(folder, device, views, portable=False), size
 
 
 def _write(

@@ -44,7 +44,7 @@ def write() -> str:
         DermalineError: the models are not those of the last run, were trained on generated images, or have seen
             images of their test.
     """
-    decision, tta = load(Path("metrics/decision.json")), whole.read().predict.tta
+    decision, views = load(Path("metrics/decision.json")), whole.read().predict.model_dump(mode="json")
     details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
     decision.require([Path("models", name) for name in decision.recipes])
     said = {name: read_model_info(Path("models", name)) for name in decision.recipes}
@@ -55,7 +55,7 @@ def write() -> str:
     for name, known in said.items():
         test = details[name]["image_level"]
         measured = rounded({key: test[key] for key in KEY_METRICS if key in test})
-        _write(name, known | {"tta": tta, "test": measured})
+        _write(name, known | {"predict": views, "test": measured})
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
     decision.model_copy(update={"models": halves}).save(DECISION)
     return f"{RELEASED}: {', '.join(decision.recipes)}"

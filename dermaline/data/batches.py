@@ -1,4 +1,4 @@
-"""From the packed array to tensors: reading the rows of a split, resizing once."""
+"""From the packed array to tensors: reading the rows of a split, resizing once, or not at all."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from torchvision.transforms.v2.functional import resize
 from dermaline.base.classes import INDEX
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
+from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
+from dermaline.data.photographs import Photographs, in_memory, sizes_for
+from dermaline.params.recipe import ViewName
 from dermaline.sources.archive import GENERATED, SOURCE
 
 PREPARED = Path("data/prepared")
@@ -75,14 +78,21 @@ def split_digest() -> str:
     return digest(SPLIT)
 
 
-def training_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """As `load_images`, for training at `size`: with a seventh more on each side, so that zooming in shows more.
+def training_images(
+    rows: pd.DataFrame, size: Size, view: ViewName, crop_from: Size | None, device: torch.device
+) -> list[Photographs]:
+    """The images of `rows` that views of `size` are made of, see `data.photographs.sizes_for`.
 
-    No larger than they were packed, where that is enough; and of the packed images' shape, so that what is turned is
-    the lesion as it was photographed, also for a network whose square input squeezes it.
+    As `load_images` gives them; but for a CPU, what windows are cut from stays on disk if it was packed at that size.
     """
     packed = packed_size()
-    needed = max(side / whole for side, whole in zip(size, packed, strict=True))
-    scale = max(needed, min(needed * 8 / 7, 1))
-    height, width = (round(whole * scale) for whole in packed)
-    return load_images(rows, (height, width), device)
+    mapped = packed if view != "whole" and device.type == "cpu" else None
+    return [
+        _on_disk(rows) if one == mapped else in_memory(load_images(rows, one, device))
+        for one in sizes_for(size, view, crop_from, packed)
+    ]
+
+
+def _on_disk(rows: pd.DataFrame) -> Photographs:
+    packed = np.load(PREPARED / "images.npy", mmap_mode="c")  # torch wants what it could write to; nothing is written
+    return Photographs(torch.from_numpy(packed).permute(0, 3, 1, 2), torch.tensor(rows.row.to_numpy()))

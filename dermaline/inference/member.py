@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
@@ -13,9 +14,10 @@ from torchvision.transforms.v2.functional import resize
 from dermaline.base.parameters import Size
 from dermaline.compute import setup_fabric
 from dermaline.inference import views
-from dermaline.inference.predict import View, probabilities
+from dermaline.inference.predict import probabilities
 from dermaline.models import model_io
 from dermaline.models.network import Network, input_size
+from dermaline.params.predict import Predict
 
 
 class Member(NamedTuple):
@@ -23,30 +25,39 @@ class Member(NamedTuple):
 
     network: Network
     device: Fabric
-    size: Size  # of the network's input
+    scales: Sequence[views.Scale]
     tta: str
-    views: Sequence[View]
+
+    @property
+    def size(self) -> Size:
+        """The largest height and width at which photographs are looked at."""
+        return max(scale.size for scale in self.scales)
 
     def __call__(self, images: Tensor, metadata: Tensor | None) -> NDArray[np.float64]:
         """Raw probabilities, float64 [N, 7].
 
         Args:
-            images: uint8 [N, 3, height, width]; of another size than `size` they are resized as `load_images` does.
+            images: uint8 [N, 3, height, width], whole photographs; resized for each scale as `load_images` does.
             metadata: float [N, M] as `data.metadata.encode` makes it, or None when nothing is known.
         """
-        if images.shape[2:] != self.size:
-            images = resize(images, list(self.size), antialias=True)
-        found = probabilities(self.network, images, self.device, metadata=metadata, views=self.views)
-        return found.numpy().astype(np.float64)
+        found = [
+            probabilities(self.network, _resized(images, scale.size), self.device, metadata=metadata, views=scale.views)
+            for scale in self.scales
+        ]
+        return torch.stack(found).mean(dim=0).numpy().astype(np.float64)
 
 
-def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -> Member:
+def _resized(images: Tensor, size: Size) -> Tensor:
+    return images if images.shape[2:] == size else resize(images, list(size), antialias=True)
+
+
+def load_member(folder: Path, device: str, options: Predict, *, portable: bool = True) -> Member:
     """Load a model folder onto a device; to be called before anything is computed, see `compute.setup_fabric`.
 
     Args:
         folder: as `models.model_io.save` writes it.
         device: see `compute.setup_fabric`.
-        tta: a key of `views.VIEWS`.
+        options: the views.
         portable: whether a recipe's precision of that name holds; else its fp32 is computed on all cores, or a GPU.
 
     Raises:
@@ -56,5 +67,5 @@ def load_member(folder: Path, device: str, tta: str, *, portable: bool = True) -
     where = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
     network, recipe = model_io.load(folder)
     network.to(where.device)
-    size = input_size(recipe)
-    return Member(network, where, size, tta, views.tta_views(tta, network, size))
+    tta = views.tta_views(options.tta, network, input_size(recipe))
+    return Member(network, where, views.scales(recipe, options, tta), options.tta)

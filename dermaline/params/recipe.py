@@ -21,13 +21,15 @@ from dermaline.base.parameters import (
     within,
 )
 
+ViewName = Literal["whole", "crop", "mixed"]
+
 
 class Phase(Section):
     """Epochs with the same parts trainable; the factors multiply the recipe's `lr`, and `backbone: 0` freezes it.
 
     What a phase may state otherwise than its recipe: `first_layer`, from which the backbone trains (a number in timm's
-    own order of layers, 0 is the stem); `size` of the training images (small first, then large, costs less); the
-    powers that balance the classes (late balancing).
+    own order of layers, 0 is the stem); `size` of the training images (small first, then large, costs less); their
+    `view`; the powers that balance the classes (late balancing).
     """
 
     name: str
@@ -36,14 +38,22 @@ class Phase(Section):
     head: Positive
     first_layer: Annotated[int, within(0, 10_000)] = 0
     size: Size | None = None
+    view: ViewName | None = None
     class_weight_power: Power | None = None
     sampler_power: Power | None = None
+
+
+class Input(Section):
+    """What the network is shown of a photograph: all of it, a window of its own scale, or something between."""
+
+    size: Size | None  # None: the backbone's own
+    view: ViewName
+    crop_from: Size | None  # of the photograph that windows are cut from; None where all views are whole
 
 
 class Architecture(Section):
     weights: str
     start_of_other_split: bool
-    size: Size | None  # None: the backbone's own
     head: Literal["linear", "mlp"]
     attention: Literal["none", "cbam"]
     metadata: Literal["none", "concat", "film"]
@@ -94,7 +104,7 @@ class Mixing(Section):
     metadata_dropout: Fraction
 
 
-class Train(Mixing, Augment, Loss, Optimizer, Architecture):
+class Train(Mixing, Augment, Loss, Optimizer, Architecture, Input):
     """What every recipe does unless its own file states otherwise.
 
     Flat on purpose: a recipe's file then states a key or does not, and what it states is no merge of two mappings.
@@ -115,6 +125,18 @@ class Train(Mixing, Augment, Loss, Optimizer, Architecture):
             raise ValueError(f"phases: each needs a name of its own, and there must be one; got {names}")
         return self
 
+    @model_validator(mode="after")
+    def _crops_are_cut_from_something(self) -> "Train":
+        views = [phase.view or self.view for phase in self.phases]
+        if self.view not in views:
+            raise ValueError(f"view: {self.view} is no phase's, so nothing would be kept; let the last phase have it")
+        if {"crop", "mixed"}.intersection(views) and self.crop_from is None:
+            raise ValueError("crop_from: view crop or mixed needs it; state height and width, as of prepare.size")
+        for size in (self.size, *(phase.size for phase in self.phases)):
+            if size and self.crop_from and (size[0] > self.crop_from[0] or size[1] > self.crop_from[1]):
+                raise ValueError(f"crop_from: no window of {size[0]}x{size[1]} fits into it; raise it, or lower size")
+        return self
+
 
 class Recipe(Train):
     """One model to train: everything that decides its weights, side by side."""
@@ -123,7 +145,7 @@ class Recipe(Train):
 
     def in_phase(self, phase: Phase) -> "Recipe":
         """The recipe as it is in one of its phases: with what the phase states otherwise."""
-        stated = ("size", "class_weight_power", "sampler_power")
+        stated = ("size", "view", "class_weight_power", "sampler_power")
         return self.model_copy(update={k: getattr(phase, k) for k in stated if getattr(phase, k) is not None})
 
 

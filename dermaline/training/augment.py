@@ -1,17 +1,19 @@
 """Augmentation of a whole batch at once, with random numbers of its own for every image.
 
-Geometry is one resampling (rotation, flip, scale, aspect ratio and translation make one affine map), colour one matrix
-product; both run on whatever device the images are on. The random numbers are drawn on the CPU, so a seed means
-the same thing on every device.
+Geometry is one resampling (the view, rotation, flip, scale, aspect ratio and translation make one affine map,
+`dermaline.training.sampling`), colour one matrix product; both run on whatever device the network is on. The random
+numbers are drawn on the CPU, so a seed means the same thing on every device.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import affine_grid, grid_sample
 
-from dermaline.params.recipe import Augment
+from dermaline.base.parameters import Size
+from dermaline.data.photographs import Photographs
+from dermaline.params.recipe import Train
+from dermaline.training.sampling import sample
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DRAWS = {  # each operation and how many numbers it needs
@@ -24,25 +26,34 @@ LONGEST = 3  # ratio of the sides of what is erased
 Draws = dict[str, torch.Tensor]
 
 
-def augment(images: torch.Tensor, size: tuple[int, int], options: Augment, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    images: Sequence[Photographs],
+    chosen: torch.Tensor,
+    size: Size,
+    options: Train,
+    generator: torch.Generator,
+    device: torch.device,
+) -> torch.Tensor:
     """Augment and resample a batch.
 
     Args:
-        images: uint8 [B, 3, H, W].
-        size: height and width of the result; without `scale` it shows the whole image, whatever H and W.
-        options: the ranges, see `params.yaml`.
+        images: the training images, largest first, see `data.batches.training_images`.
+        chosen: int64 [B], which of them.
+        size: height and width of the result. Without zoom (`scale`) a view of `whole` shows the whole image; of `crop`
+            a window with the pixels of the largest images, anywhere in them; of `mixed` a window whose share of each
+            side lies, by a power drawn evenly from 0 to 1, between these two.
+        options: the view and the ranges, see `params.yaml`.
         generator: a CPU generator, the only source of randomness.
+        device: where the result is to be.
 
     Returns:
         float32 [B, 3, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
     """
-    drawn = draw(len(images), generator)
-    geometry = _affine(images.shape[3] / images.shape[2], drawn, options).to(images.device)
-    colour = [part.to(images.device) for part in _colour(drawn, options)]
-    grid = affine_grid(geometry, [len(images), 3, *size], align_corners=False)
-    pixels = images.to(torch.float32).div_(255)
-    pixels = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    pixels = _recolour(pixels, *colour)
+    drawn = draw(len(chosen), generator)
+    share, place = _window(len(chosen), size, images[0].size, options, generator)
+    geometry = _affine(images[0].size, share, place, drawn, options)
+    pixels = sample(images, chosen, geometry, size, device)
+    pixels = _recolour(pixels, *(part.to(device) for part in _colour(drawn, options)))
     return _erase(pixels, options.random_erasing, generator) if options.random_erasing else pixels
 
 
@@ -71,20 +82,34 @@ def draw(count: int, generator: torch.Generator) -> Draws:
     return {name: torch.rand(count, width, generator=generator) * 2 - 1 for name, width in DRAWS.items()}
 
 
-def _affine(aspect: float, drawn: Draws, options: Augment) -> torch.Tensor:
-    """Maps [B, 2, 3] from the result to the image, both in -1..1; `aspect` (width / height) keeps angles right."""
+def _window(
+    count: int, size: Size, whole: Size, options: Train, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The share [B, 2] of each side (width, height) that a view shows, and where in -1..1 its centre is, [B, 2]."""
+    if options.view == "whole":
+        return torch.ones(count, 2), torch.zeros(count, 2)
+    own = torch.tensor([size[1] / whole[1], size[0] / whole[0]])
+    power = torch.rand(count, 1, generator=generator) if options.view == "mixed" else torch.ones(count, 1)
+    share = own**power
+    return share, (torch.rand(count, 2, generator=generator) * 2 - 1) * (1 - share)
+
+
+def _affine(whole: Size, share: torch.Tensor, place: torch.Tensor, drawn: Draws, options: Train) -> torch.Tensor:
+    """Maps [B, 2, 3] from the result to the image, both in -1..1; the image's height and width keep angles right."""
+    aspect = whole[1] / whole[0]
     angle = drawn["rotation"][:, 0] * math.radians(options.rotation)
     scale = torch.exp(-drawn["scale"][:, 0] * math.log1p(options.scale))
     stretch = torch.exp(drawn["aspect_ratio"][:, 0] * math.log1p(options.aspect_ratio) / 2)
-    shift = drawn["translate"] * 2 * options.translate
+    shift = drawn["translate"] * 2 * options.translate * share + place
+    wide, high = share.unbind(dim=1)
     mirror = torch.where(drawn["flip"][:, 0] < 0, -1, 1) if options.flip else 1
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    x = torch.stack([cos * stretch * mirror, -sin / stretch / aspect, shift[:, 0]], dim=1)
-    y = torch.stack([sin * stretch * aspect * mirror, cos / stretch, shift[:, 1]], dim=1)
+    x = torch.stack([cos * stretch * mirror * wide, -sin / stretch / aspect * high, shift[:, 0]], dim=1)
+    y = torch.stack([sin * stretch * aspect * mirror * wide, cos / stretch * high, shift[:, 1]], dim=1)
     return torch.stack([x, y], dim=1)
 
 
-def _colour(drawn: Draws, options: Augment) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _colour(drawn: Draws, options: Train) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Saturation as matrices [B, 3, 3], contrast [B, 1, 1], and brightness with colour cast as gains [B, 3, 1]."""
     saturation, contrast, brightness, cast = (
         1 + (drawn[name] * getattr(options, name))[:, :, None]

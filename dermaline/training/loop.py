@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,15 @@ from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
 from dermaline.base.errors import DermalineError
+from dermaline.base.parameters import Size
 from dermaline.data.metadata import MISSING
+from dermaline.data.photographs import Photographs
 from dermaline.evaluation import scores
+from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network, input_size
-from dermaline.params.recipe import Phase, Recipe
+from dermaline.params.predict import Predict
+from dermaline.params.recipe import Phase, Recipe, ViewName
 from dermaline.training.augment import augment
 from dermaline.training.balance import sample_epoch_indices
 from dermaline.training.checkpoint import ResumeCheckpoint
@@ -36,20 +40,23 @@ VAL_METRICS = {
     "macro_f1": scores.macro_f1,
     "macro_auc": scores.macro_auc,
 }
+VAL_GRIDS = {"whole": (1, 1), "crop": (2, 2), "mixed": (1, 1)}  # few windows: of `mixed`, the middle at each scale
 
 
 @dataclass
 class ImageSplit:
     """Photographs with their labels.
 
-    images: gives uint8 [N, 3, H, W] fit for a network's input of a given height and width.
+    images: gives uint8 [N, 3, H, W], whole photographs of a given height and width.
     labels: int64 [N].
     metadata: float32 [N, M], see `dermaline.data.metadata`.
+    to_augment: gives those that views of a size are made of, see `data.batches.training_images`.
     """
 
-    images: Callable[[tuple[int, int]], torch.Tensor]
+    images: Callable[[Size], torch.Tensor]
     labels: torch.Tensor
     metadata: torch.Tensor
+    to_augment: Callable[[Size, ViewName, Size | None], Sequence[Photographs]]
 
 
 class Trainer:
@@ -83,6 +90,7 @@ class Trainer:
                 f"recipe: batch_size: {recipe.batch_size} is no multiple of {fabric.world_size} processes"
             )
         self.recipe, self.train, self.val, self.fabric = recipe, train, val, fabric
+        self.monitored = f"val_{recipe.monitor}"
         self.scratch, self.report = scratch, report
         self.rank_slice = slice(fabric.global_rank, None, fabric.world_size)
         torch.manual_seed(recipe.seed)
@@ -94,11 +102,12 @@ class Trainer:
         if compiled:
             network.compile(dynamic=False)
         self.size = input_size(recipe)
-        self.val_images = val.images(self.size)[self.rank_slice]
         self.images_an_epoch = _full_batches(len(train.labels), recipe.batch_size)
         images = self.images_an_epoch * sum(phase.epochs for phase in recipe.phases)
         silent = None if fabric.is_global_zero else True  # None: shown on a terminal
         self.bar = tqdm(total=images, unit=" images", leave=False, disable=silent)
+        self.views = {phase.name: recipe.in_phase(phase).view for phase in recipe.phases}
+        self.val_views: list[torch.Tensor] = []  # of the phase
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, torch.Tensor] = {}
 
@@ -118,7 +127,7 @@ class Trainer:
     def epochs(self) -> pd.DataFrame:
         """A row for each epoch so far: `epoch`, `phase`, `lr`, losses and scores, and `kept`, 1 for the best one."""
         scores = self.scores()
-        best = scores.index(max(scores))
+        best = scores.index(max(scores)) if any(map(math.isfinite, scores)) else None
         return pd.DataFrame(self.history).assign(kept=[int(number == best) for number in range(len(scores))])
 
     def _say(self, line: str) -> None:
@@ -130,10 +139,16 @@ class Trainer:
             sys.stdout.flush()
 
     def scores(self, phase: str | None = None) -> list[float]:
-        """What epochs (of one phase, or all) are selected by; higher is better."""
+        """What epochs (of one phase, or all) are selected by; higher is better.
+
+        Among all, -inf for those of a phase with another view than the recipe's: validated by that view, they can't be
+        compared with the others, and are never kept.
+        """
         sign = -1 if self.recipe.monitor == "loss" else 1
-        rows = [row for row in self.history if phase in (None, row["phase"])]
-        return [sign * row[f"val_{self.recipe.monitor}"] for row in rows]
+        if phase is None:
+            kept = {name for name, view in self.views.items() if view == self.recipe.view}
+            return [sign * row[self.monitored] if row["phase"] in kept else -math.inf for row in self.history]
+        return [sign * row[self.monitored] for row in self.history if row["phase"] == phase]
 
     def _run_phase(self, phase: Phase, checkpoint: dict[str, Any] | None) -> None:
         state = self.begin(phase)
@@ -147,6 +162,7 @@ class Trainer:
     def begin(self, phase: Phase) -> "PhaseState":
         """Make ready for the epochs of a phase."""
         self._start_training(phase)
+        self.val_views = self._val_views(self.views[phase.name])
         model = self.fabric.setup_module(self.network)  # anew: which gradients there are to be shared has changed
         optimizer = self.fabric.setup_optimizers(build_optimizer(self.network, self.recipe, phase))
         return PhaseState(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.rank_slice)
@@ -178,8 +194,10 @@ class Trainer:
         if not math.isfinite(train_loss):
             raise DermalineError(f"the loss is not finite in epoch {epoch}; lower lr or use precision 32-true")
         row = {"epoch": epoch, "phase": state.phase.name, "lr": rate, "train_loss": train_loss, **self._validate()}
-        if not math.isfinite(row[by := f"val_{self.recipe.monitor}"]):
-            raise DermalineError(f"{by} is {row[by]} in epoch {epoch}; monitor another score, or lower lr")
+        if not math.isfinite(row[self.monitored]):
+            raise DermalineError(
+                f"{self.monitored} is {row[self.monitored]} in epoch {epoch}; monitor another score, or lower lr"
+            )
         self.history.append(row)
         if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
             self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
@@ -218,9 +236,8 @@ class Trainer:
     ) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
         recipe, device = state.recipe, self.fabric.device
-        images = state.images[chosen.to(state.images.device)].to(device)
         target = self.train.labels[chosen].to(device)
-        pixels = augment(images, recipe.size or self.size, recipe, generator)
+        pixels = augment(state.images, chosen, recipe.size or self.size, recipe, generator, device)
         hidden = torch.rand(len(chosen), 1, generator=generator) < recipe.metadata_dropout
         metadata = torch.where(hidden, MISSING, self.train.metadata[chosen]).to(device)
         pixels, mixed = mix(pixels, recipe, generator) if mixing else (pixels, None)
@@ -237,9 +254,19 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         metadata = self.val.metadata[self.rank_slice]
-        found = probabilities(self._evaluated().eval(), self.val_images, self.fabric, metadata=metadata)
-        truth, found = self.val.labels.numpy(), self._gathered(found).double().numpy()
+        network = self._evaluated().eval()
+        seen = [probabilities(network, images, self.fabric, metadata=metadata) for images in self.val_views]
+        found = self._gathered(torch.stack(seen).mean(dim=0))
+        truth, found = self.val.labels.numpy(), found.double().numpy()
         return {f"val_{name}": metric(truth, found).item() for name, metric in VAL_METRICS.items()}
+
+    def _val_views(self, view: ViewName) -> list[torch.Tensor]:
+        """Few views of the validation images, uint8 [N, 3, H, W] each, to watch the training by."""
+        options, seen = Predict(tta="none", grid=VAL_GRIDS[view], scales=3), []
+        for scale in views.scales(self.recipe.model_copy(update={"view": view}), options, views.VIEWS[options.tta]):
+            images = self.val.images(scale.size)[self.rank_slice]
+            seen += [view(images).clone(memory_format=torch.channels_last) for view in scale.views]
+        return seen
 
     def _gathered(self, found: torch.Tensor) -> torch.Tensor:
         """All processes' rows, in the order of the images."""
@@ -295,7 +322,7 @@ class PhaseState:
         self.phase, self.recipe, self.model, self.optimizer = phase, recipe, model, optimizer
         self.labels, self.rank_slice = train.labels, rank_slice
         self.loss: LossFn = build_criterion(recipe, train.labels)
-        self.images = train.images(recipe.size or size)
+        self.images = train.to_augment(recipe.size or size, recipe.view, recipe.crop_from)
 
     def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
         """An epoch's steps: our share of `grad_accum_steps` batches of indices each; without a last one not full."""
