@@ -9,6 +9,7 @@ COMMANDS = {  # each is a module of dermaline/commands
     "predict": "apply trained models to images, folders or zips of images",
     "score": "measure predictions against the truth",
     "campaign": "train, predict and compare the rows of a results table",
+    "challenge": "download ISIC 2018's test photographs, to validate the last run's model on",
     "record": "keep the last run's metrics and figures under results/",
     "release": "put the last run's models under released/, in half precision",
     "readme": "write the tables of the README and of docs/ from the files that were measured",

@@ -15,7 +15,10 @@ import stages
 from dermaline.base.versions import installed, pinned, warnings
 from dermaline.params import whole
 
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {
+    name: stage.get("do", stage)
+    for name, stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 # From the ground up: a module imports from its own floor or from one before it.
 FLOORS = (
     "base",
@@ -87,7 +90,7 @@ def loaded_keys(script: Path) -> set[str]:
     keys = set()
     for node in ast.walk(ast.parse(script.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "load":
-            keys.add(ast.literal_eval(node.args[1]))
+            keys.add(ast.unparse(node.args[1]).strip("f'").replace("{name}", "${key}"))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "whole.ensemble":
             keys.add("ensemble")
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "read_recipe":

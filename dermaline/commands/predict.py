@@ -13,17 +13,12 @@ from tqdm import tqdm
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
-from dermaline.base.parameters import Size, checked
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.inference.decision import Decision, load
-from dermaline.inference.ensemble import Ensemble, Prediction, plain
-from dermaline.inference.member import Member, load_member
+from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
-from dermaline.models.model_io import read_model_info
 from dermaline.params import whole
-from dermaline.params.predict import Predict
-from dermaline.params.whole import Params
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
 
@@ -74,20 +69,20 @@ def main(options: argparse.Namespace) -> str:
     params, found = whole.read(), photographs.find(options.paths)
     selection = choose(options.model, options.decision, options.last_run)
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
-    loaded = [_member(folder, options.device, options.tta, params) for folder in selection.folders]
-    members, sizes = zip(*loaded, strict=True)
-    ensemble = Ensemble(members, sizes, selection.decision)
+    how = (selection.decision, options.device, params.predict, params.prepare.size, options.tta)
+    ensemble = load_ensemble(selection.folders, *how)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
-    blocks = photographs.decoded(found, sorted(set(sizes)), params.prepare.max_megapixels)
+    blocks = photographs.decoded(found, sorted(set(ensemble.prepared_sizes)), params.prepare.max_megapixels)
     with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:
         bad = _write(partial, blocks, ensemble, metadata, FORMATS[options.format], progress)
         if bad == len(found):
             raise DermalineError(f"none of {bad} images could be used, see above; {output} is not written")
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
-    tried = ", ".join(sorted({member.tta for member in members}))
-    return f"{len(found)} images -> {output}; {selection.description}; tta {tried}; on {in_words(members[0].device)}"
+    tried = ", ".join(sorted({member.tta for member in ensemble.members}))
+    device = in_words(ensemble.members[0].device)
+    return f"{len(found)} images -> {output}; {selection.description}; tta {tried}; on {device}"
 
 
 def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> ModelSelection:
@@ -117,15 +112,6 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
         folders = [named[name] for name in fitted.recipes]
     fitted.require(folders)
     return ModelSelection(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
-
-
-def _member(folder: Path, device: str, tta: str | None, otherwise: Params) -> tuple[Member, Size]:
-    """A model, and the size at which images are decoded for it: as its folder says, or else the parameters."""
-    stated = read_model_info(folder)
-    views = checked(Predict, stated.get("predict", otherwise.predict), folder / "recipe.json", "predict")
-    views = views.model_copy(update={"tta": tta or views.tta})
-    size = tuple(stated.get("prepared_size", otherwise.prepare.size))
-    return load_member(folder, device, views, portable=False), size
 
 
 def _write(

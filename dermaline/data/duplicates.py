@@ -77,7 +77,19 @@ def thumbnails(source: RawZip, ids: list[str], max_megapixels: float) -> np.ndar
 
 
 def _thumbnail(content: bytes, max_megapixels: float) -> np.ndarray:
-    return _means(decode(content, VIEWED, max_megapixels)[None], TEXTURE)[0].round().astype(np.uint8)
+    return reduced(decode(content, VIEWED, max_megapixels)[None])[0]
+
+
+def reduced(images: np.ndarray) -> np.ndarray:
+    """Thumbnails, as `thumbnails` makes them, of uint8 [N, 240, 320, 3]."""
+    return _means(images, TEXTURE).round().astype(np.uint8)
+
+
+def known_pairs(images: np.ndarray, others: np.ndarray, similarity: float) -> pd.DataFrame:
+    """As `similar_pairs`, between two sets of thumbnails: columns a (row of `images`), b (of `others`), similarity."""
+    pairs = similar_pairs(np.concatenate([images, others]), similarity)
+    pairs = pairs[(pairs.a < len(images)) & (pairs.b >= len(images))]
+    return pairs.assign(b=pairs.b - len(images)).reset_index(drop=True)
 
 
 def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:

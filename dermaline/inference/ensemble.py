@@ -1,16 +1,19 @@
 """Trained models and a decision, ready for photographs that no stage has packed."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from dermaline.base.classes import CLASSES
-from dermaline.base.parameters import Size
+from dermaline.base.parameters import Size, checked
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.inference.decision import Decision
-from dermaline.inference.member import Member
+from dermaline.inference.member import Member, load_member
+from dermaline.models.model_io import read_model_info
+from dermaline.params.predict import Predict
 
 
 class Prediction(NamedTuple):
@@ -47,6 +50,27 @@ class Ensemble(NamedTuple):
             None if self.decision.melanoma_threshold is None else self.decision.suspects_melanoma(calibrated)
         )
         return Prediction(calibrated, predicted, is_melanoma_suspect, self.decision.confidences(calibrated))
+
+
+def load_ensemble(
+    folders: Sequence[Path], decision: Decision, device: str, otherwise: Predict, prepared: Size, tta: str | None = None
+) -> Ensemble:
+    """Load model folders, in the order of the decision's recipes.
+
+    What a folder's `recipe.json` says (at which size images are decoded, as released ones also which views) holds;
+    what it does not, is as `prepared` and `otherwise` say. `tta` overrules both.
+
+    Raises:
+        DermalineError: a folder, the device or the views do not do.
+    """
+    members, sizes = [], []
+    for folder in folders:
+        stated = read_model_info(folder)
+        views = checked(Predict, stated.get("predict", otherwise), folder / "recipe.json", "predict")
+        views = views.model_copy(update={"tta": tta or views.tta})
+        members.append(load_member(folder, device, views, portable=False))
+        sizes.append(tuple(stated.get("prepared_size", prepared)))
+    return Ensemble(members, sizes, decision)
 
 
 def plain(names: Sequence[str]) -> Decision:

@@ -10,13 +10,14 @@ from dermaline.base.parameters import PARAMS, Section, nearest, read_as
 from dermaline.params.compute import Compute
 from dermaline.params.data import Data
 from dermaline.params.evaluate import Evaluate
+from dermaline.params.external import External
 from dermaline.params.plot import Plot
 from dermaline.params.predict import Predict
 from dermaline.params.prepare import Prepare
 from dermaline.params.recipe import Train, read_recipe, recipe_names, recipe_path
 from dermaline.params.split import Split
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # of a recipe: DVC makes a path, a key and a word of a command of it
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # DVC makes a path, a key and a word of a command of it
 
 
 class Params(Section):
@@ -30,6 +31,7 @@ class Params(Section):
     train: Train
     predict: Predict
     evaluate: Evaluate
+    external: dict[str, External]
     plot: Plot
 
     @model_validator(mode="after")
@@ -47,6 +49,13 @@ class Params(Section):
         if self.evaluate.reference not in (None, *models):
             hint = nearest(self.evaluate.reference, models)
             raise ValueError(f"evaluate.reference: no model '{self.evaluate.reference}'; {hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _external_have_names(self) -> "Params":
+        for name in self.external:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"external: {name!r} is no name: letters, digits, _ and - only")
         return self
 
 

@@ -1,6 +1,7 @@
-"""HAM10000 from the Harvard Dataverse: four files, their ids and digests looked up by name."""
+"""HAM10000 from the Harvard Dataverse: its files, their ids and digests looked up by name."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ FILES = (
     "HAM10000_images_part_2.zip",
     "HAM10000_segmentations_lesion_tschandl.zip",
 )
+# Beside them: 1,511 photographs of other lesions, the test part of ISIC 2018's Task 3, with the truth.
+CHALLENGE_TEST = ("ISIC2018_Task3_Test_Images.zip", "ISIC2018_Task3_Test_GroundTruth")
 CHECK = "check data.dataverse in params.yaml"
 OTHERS = "take another source: data.source=kaggle, or data.source=local for a copy that you have"
 
@@ -28,15 +31,20 @@ def fetch(data: Data, folder: Path) -> None:
     Raises:
         DermalineError: the server cannot be reached or lacks a file, or the data is not HAM10000.
     """
-    place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", data.dataverse.doi))
+    layout.write(bring(FILES, data.dataverse), folder, official=True)
+
+
+def bring(names: Sequence[str], source: Dataverse) -> list[Path]:
+    """Where the files of these names are, once what is not here yet is downloaded; raises as `fetch`."""
+    place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", source.doi))
     with new_session() as session:
-        listing = _listing(session, data.dataverse)
-        wanted = {place / name: _find(listing, name, data.dataverse) for name in FILES}
+        listing = _listing(session, source)
+        wanted = {place / name: _find(listing, name, source) for name in names}
         absent = sum(file["filesize"] for path, file in wanted.items() if not path.exists())
         require_space(place, absent - sum(part.stat().st_size for part in place.glob("*.part")))
         for path, file in wanted.items():
-            _get(session, data.dataverse.server, file, path)
-    layout.write(list(wanted), folder, official=True)
+            _get(session, source.server, file, path)
+    return list(wanted)
 
 
 def _listing(session: requests.Session, source: Dataverse) -> list[dict[str, Any]]:

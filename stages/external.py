@@ -1,0 +1,78 @@
+"""Score the final model on photographs of elsewhere: `python -m stages.external NAME`.
+
+With the decision that was fitted on val, as it is: nothing is chosen or fitted here, and nothing reads what is written.
+metrics/external/NAME.json has the key metrics, NAME.details.json all of them, data/external/NAME.csv the predictions.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermaline.base import errors, files
+from dermaline.base.classes import CLASSES
+from dermaline.base.parameters import Size, load
+from dermaline.data.duplicates import VIEWED, reduced
+from dermaline.evaluation import summary, tables
+from dermaline.evaluation.metrics import KEY_METRICS
+from dermaline.inference import decision
+from dermaline.inference.ensemble import load_ensemble
+from dermaline.params.evaluate import Evaluate
+from dermaline.params.external import External
+from dermaline.params.predict import Predict
+from dermaline.user_files import photographs
+from dermaline.user_files.answers import read_truth
+from dermaline.user_files.external import seen_in_training, with_truth
+
+INDEX = ("data/prepared/index.csv", "data/split.csv")
+
+
+def main() -> None:
+    name = sys.argv[1]
+    external = load(External, f"external.{name}")
+    known = read_truth(Path(external.truth))
+    table, thumbnails = predicted(known.table, with_truth(Path(external.photographs), Path(external.truth), known))
+    index, split = (pd.read_csv(path, dtype=str) for path in INDEX)
+    learned = index.merge(split[split["split"] != "test"], on="image_id")
+    seen = seen_in_training(table, thumbnails, learned, load(float, "prepare.duplicate_similarity"))
+    if seen:
+        what = f"{len(seen)} images of external.{name} were seen in training, {seen[0]} for one"
+        print(f"warning: {what}", file=sys.stderr)
+    unit = "lesion_id" if "lesion_id" in table else "image_id"
+    scores = summary.scores(table.assign(group=table[unit]), load(Evaluate, "evaluate"))
+    point = {summary.OPERATING_POINT: summary.operating_point(table.assign(group=table[unit]))}
+    found = {**external.model_dump(), "interval_by": unit.removesuffix("_id"), "seen_in_training": seen}
+    folder = Path("metrics/external")
+    key_metrics = {metric: scores[metric] for metric in KEY_METRICS if metric in scores}
+    files.write_json(folder / f"{name}.json", {name: key_metrics})
+    files.write_json(folder / f"{name}.details.json", found | {"image_level": scores} | point)
+    text = table.to_csv(index=False, float_format="%.7f", lineterminator="\n")
+    files.write_text(Path(f"data/external/{name}.csv"), text)
+
+
+def predicted(truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The truth with what the final model says of each image, and thumbnails of them.
+
+    Raises:
+        DermalineError: an image can't be used.
+    """
+    fitted = decision.load(Path("metrics/decision.json"))
+    folders = [Path("models", recipe) for recipe in fitted.recipes]
+    fitted.require(folders)
+    how = (load(str, "compute.device"), load(Predict, "predict"), load(Size, "prepare.size"))
+    ensemble, parts, thumbnails = load_ensemble(folders, fitted, *how), [], []
+    sizes = sorted({*ensemble.prepared_sizes, VIEWED})
+    for block in photographs.decoded(found, sizes, load(float, "prepare.max_megapixels")):
+        for photograph, reason in block.bad.items():
+            raise errors.DermalineError(f"{photograph}: {reason}; replace it, or take it out of the truth")
+        said = ensemble(block.images, None)
+        shares = pd.DataFrame(said.probabilities, columns=list(CLASSES)).assign(image_id=block.image_ids)
+        chosen = np.array(CLASSES)[said.predicted]
+        parts.append(shares.assign(predicted=chosen, **{tables.SUSPECTED: said.is_melanoma_suspect}))
+        thumbnails.append(reduced(block.images[VIEWED]))
+    return truth.merge(pd.concat(parts), on="image_id"), np.concatenate(thumbnails)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,83 @@
+"""Photographs of elsewhere are scored with the fitted decision as it is; what training has seen of them is said."""
+
+import json
+import zipfile
+
+import pandas as pd
+import pytest
+from parameters import put_parameters
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from stage import run_stage
+from test_duplicates import SHIFT, facts, frame, jpeg
+from test_predict_command import DECISION, save_model
+
+from dermaline.base.classes import CLASSES
+from dermaline.base.files import digest
+from dermaline.sources.archive import writing
+
+DX = ("mel", "nv", "nv", "bkl", "mel", "bcc", "df", "vasc")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A trained model with its decision, eight photographs that it learned from, and eight of elsewhere in a zip.
+
+    Of these, the first is one of the former under another name, its frame shifted; the second shows a lesion of them.
+    """
+    learned = facts(8).assign(image_id=[f"ISIC_1{n:06}" for n in range(8)], lesion_id=[f"own{n}" for n in range(8)])
+    put_parameters(
+        tmp_path,
+        {"external": {"clinic": {"photographs": "clinic.zip", "truth": "clinic.csv"}}, "prepare.size": [48, 64]},
+    )
+    save_model(tmp_path / "models/first", 1, {})
+    model = digest(tmp_path / "models/first/model.safetensors")
+    changes = {"models": {"first": model}, "temperatures": {"first": 0.8}}
+    DECISION.model_copy(update=changes).save(tmp_path / "metrics/decision.json")
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    with writing(tmp_path / "data/raw") as raw:
+        for number, name in enumerate(learned.image_id):
+            raw.add_image(name, jpeg(frame(number)))
+        raw.write_table(learned)
+    learned.to_csv(tmp_path / "data/prepared/index.csv", index=False)
+    split = learned[["image_id"]].assign(split=["train"] * 4 + ["val"] * 4)
+    split.to_csv(tmp_path / "data/split.csv", index=False)
+    with zipfile.ZipFile(tmp_path / "clinic.zip", "w") as archive:
+        archive.writestr("in/p0.jpg", jpeg(frame(5, 80 + SHIFT[0], 60 + SHIFT[1])))
+        for number in range(1, 9):
+            archive.writestr(f"in/p{number}.jpg", jpeg(frame(20 + number)))
+    truth = pd.DataFrame({"image_id": [f"p{n}" for n in range(8)], "dx": DX})
+    truth = truth.assign(lesion_id=["x0", "own2", "x2", "x2", *(f"x{n}" for n in range(4, 8))])
+    truth.assign(dx=truth.dx.mask(truth.lesion_id == "x2", "nv")).to_csv(tmp_path / "clinic.csv", index=False)
+    return tmp_path
+
+
+def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project):
+    result = run_stage(project, "external", "clinic")
+    assert result.returncode == 0, result.stderr
+    assert "note: 1 photographs in clinic.zip are not in clinic.csv" in result.stderr
+    assert "warning: 2 images of external.clinic were seen in training, p0 for one" in result.stderr
+    table = pd.read_csv(project / "data/external/clinic.csv")
+    assert (table[[*CLASSES]].sum(axis=1) - 1).abs().max() < 1e-5
+    assert table.melanoma_suspected.tolist() == (table.mel >= DECISION.melanoma_threshold).tolist()
+    found = json.loads((project / "metrics/external/clinic.json").read_text())["clinic"]
+    assert found["accuracy"] == pytest.approx(accuracy_score(table.dx, table.predicted), abs=1e-6)
+    details = json.loads((project / "metrics/external/clinic.details.json").read_text())
+    recalled = balanced_accuracy_score(table.dx, table.predicted)
+    assert details["image_level"]["balanced_accuracy"] == pytest.approx(recalled, abs=1e-6)
+    assert details["seen_in_training"] == ["p0", "p1"]
+    assert details["interval_by"] == "lesion"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda root: (root / "clinic.csv").write_text("image_id,dx\np0,nv\np77,mel\n"), "p77 for one; add them"),
+        (lambda root: (root / "models/first/model.safetensors").write_bytes(b""), "not the model that the decision was"),
+    ],
+)
+def test_what_is_not_there_or_not_the_last_run_s_is_one_line(project, change, said):
+    change(project)
+    result = run_stage(project, "external", "clinic")
+    assert result.returncode == 1
+    assert said in result.stderr.splitlines()[-1]
+    assert not (project / "metrics/external").exists()
