@@ -40,16 +40,23 @@ def main() -> None:
     precision = device.strategy.precision.precision
     start = from_root(recipe.weights)  # a file, when the recipe names one
     begun = model_io.describe_start(start, split_digest())
-    leaks = bool(begun) and not begun["same_split"]
+    teachers = [from_root(Path(folder)) / "model.safetensors" for folder in recipe.teachers]
+    taught = [model_io.describe_start(teacher, split_digest()) for teacher in teachers]
+    leaks = [one["model"] for one in (begun, *taught) if one and not one["same_split"]]
     if leaks and not recipe.start_of_other_split:
-        what = f"recipe {name}: weights: {start} is not known to be of this split: it may have seen its val and test"
+        what = f"recipe {name}: {leaks[0]} is not known to be of this split: it may have seen its val and test"
         raise DermalineError(f"{what}; train that one on this split first, or set start_of_other_split")
-    doubts = [*balance.warnings(recipe), *["warning: no score of this model will be a measurement"] * leaks]
+    doubts = [*balance.warnings(recipe), *["warning: no score of this model will be a measurement"] * bool(leaks)]
     for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
         device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}
-    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([start] if start.is_file() else [])]
+    inputs = [
+        PREPARED / "images.npy",
+        PREPARED / "index.csv",
+        SPLIT,
+        *(file for file in (start, *teachers) if file.is_file()),
+    ]
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
 
     events = from_root(f"runs/{name}-{scratch.folder.name[:8]}") if compute.tensorboard else None
@@ -67,6 +74,7 @@ def main() -> None:
         "generated": generated(),
         "split": split_digest(),
         "start": begun,
+        "teachers": taught,
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in epochs if score.startswith("val_")},
         "device": in_words(device),

@@ -139,3 +139,18 @@ def test_what_is_turned_keeps_its_shape_in_a_square_input_too():
     plain = augment(disc, (60, 60), NO_AUGMENT, torch.Generator().manual_seed(3))
     assert (augment(disc, (60, 60), turned, torch.Generator().manual_seed(3)) - plain).abs().mean() < 0.02
     assert plain[0, 0].amax(dim=0).sum() < 0.8 * plain[0, 0].amax(dim=1).sum()
+
+
+def test_of_a_pair_one_operation_of_shape_and_one_of_colour_is_left():
+    """Each in seven cases of ten, and each of its group as often as the others."""
+    options = NO_AUGMENT.model_copy(update={**RANGES, "random_erasing": 0, "operations": "pair"})
+    drawn = module._paired(draw(4000, torch.Generator().manual_seed(2)), torch.Generator().manual_seed(3))
+    for names in (GEOMETRY, COLOUR):
+        used = torch.stack([(drawn[name] != 0).any(dim=1) for name in names])
+        assert used.sum(dim=0).max() == 1
+        assert used.any(dim=0).float().mean() == pytest.approx(0.7, abs=0.03)
+        assert used.float().mean(dim=1).numpy() == pytest.approx(0.7 / len(names), abs=0.03)
+    images = noise(400)
+    change = (augment(images, (24, 32), options, torch.Generator().manual_seed(0)) - images / 255).abs()
+    untouched = (change.amax(dim=(1, 2, 3)) < 1e-4).float().mean()
+    assert untouched == pytest.approx(0.3 * (0.3 + 0.7 / 5 / 2), abs=0.05)  # a flip mirrors every second one

@@ -190,9 +190,9 @@ def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
 
 def test_a_model_that_has_seen_its_test_images_is_not_measured():
     seen = {"start": {"model": "first", "split": "x", "same_split": False}}
-    with pytest.raises(DermalineError, match="started from first, not known to be of this split"):
+    with pytest.raises(DermalineError, match="learned from first, not known to be of this split"):
         model_io.check_clean("second", seen)
-    with pytest.raises(DermalineError, match="started from what is not known"):
+    with pytest.raises(DermalineError, match="learned from what is not known"):
         model_io.check_clean("second", {})
     model_io.check_clean("second", {"start": None})
     model_io.check_clean("second", {"start": seen["start"] | {"same_split": True}})

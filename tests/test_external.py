@@ -72,7 +72,10 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project)
     ("change", "said"),
     [
         (lambda root: (root / "clinic.csv").write_text("image_id,dx\np0,nv\np77,mel\n"), "p77 for one; add them"),
-        (lambda root: (root / "models/first/model.safetensors").write_bytes(b""), "not the model that the decision was"),
+        (
+            lambda root: (root / "models/first/model.safetensors").write_bytes(b""),
+            "not the model that the",
+        ),
     ],
 )
 def test_what_is_not_there_or_not_the_last_run_s_is_one_line(project, change, said):

@@ -9,7 +9,7 @@ from dermaline.params.recipe import Loss
 from dermaline.training.loss import build_criterion
 
 PLAIN = {"loss": "cross_entropy", "focal_gamma": 2, "class_weight_power": 0, "sampler_power": 0}
-PLAIN |= {"label_smoothing": 0, "logit_adjustment": 0}
+PLAIN |= {"label_smoothing": 0, "logit_adjustment": 0, "class_weight_from": 0, "class_weight_to": 0}
 RANDOM = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(7), [60, 50, 100, 10, 110, 650, 20])  # as uneven as HAM10000
 LOGITS, TARGET = RANDOM.normal(size=(40, 7)) * 3, RANDOM.integers(0, 7, 40)
@@ -17,8 +17,8 @@ COUNTS = np.bincount(LABELS).astype(float)
 ROWS = np.arange(len(TARGET))
 
 
-def losses(**changes) -> np.ndarray:
-    loss = build_criterion(Loss.model_validate(PLAIN | changes), torch.from_numpy(LABELS))
+def losses(progress: float = 1, **changes) -> np.ndarray:
+    loss = build_criterion(Loss.model_validate(PLAIN | changes), torch.from_numpy(LABELS), progress)
     return loss(torch.from_numpy(LOGITS), torch.from_numpy(TARGET)).double().numpy()
 
 
@@ -36,6 +36,15 @@ def test_smoothed_cross_entropy_is_weighted_by_the_true_class(power):
     smooth = 0.9 * np.eye(7)[TARGET] + 0.1 / 7
     expected = -(smooth * log_softmax(LOGITS, axis=1)).sum(axis=1) * true_class_weights(power)
     assert losses(class_weight_power=power, label_smoothing=0.1) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"), [(0, 0), (0.2, 0), (0.4, 1 / 9), (0.6, 4 / 9), (0.8, 1), (1, 1)], ids=str
+)
+def test_class_weights_rise_with_the_square_from_natural_to_balanced(progress, share):
+    found = losses(progress, class_weight_power=1.2, class_weight_from=0.2, class_weight_to=0.8)
+    assert found == pytest.approx(losses(class_weight_power=1.2 * share), rel=1e-5)
+    assert losses(progress, class_weight_power=1.2) == pytest.approx(losses(class_weight_power=1.2))  # all at once
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2, 5])

@@ -34,6 +34,12 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert found[10:] == pytest.approx(reference(lr_scheduler.CosineAnnealingLR, 90, T_max=90), abs=1e-9)
 
 
+def test_steps_are_those_of_the_seventy_epochs_they_are_known_from():
+    marks = {"milestones": [30, 40, 50, 60], "gamma": 0.1}
+    found = rates(1 + 70, warmup=0, schedule="step")
+    assert found[1:] == pytest.approx(reference(lr_scheduler.MultiStepLR, 70, **marks), abs=1e-12)
+
+
 def test_warm_restarts():
     found = rates(1 + 70, warmup=0, schedule="restarts", cycles=3)
     options = {"T_0": 10, "T_mult": 2}

@@ -19,7 +19,7 @@ from dermaline.training.loop import Trainer
 # every processor and with every seed (DERMALINE_SEED tries others).
 LEARNS = 14
 SEED = int(os.environ.get("DERMALINE_SEED", "0"))
-NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False})
+NO_AUGMENT = Augment.model_validate(dict.fromkeys(Augment.model_fields, 0) | {"flip": False, "operations": "all"})
 
 
 @pytest.fixture

@@ -67,9 +67,8 @@ class TrainingJob:
         decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
         decides["packages"] = installed()
         decides["recipe"] = self.training.model_dump(mode="json")
-        weights = Path(decides["recipe"]["weights"])
-        if weights.is_file():
-            decides["weights"] = digest(weights)
+        others = [self.training.weights, *(f"{folder}/model.safetensors" for folder in self.training.teachers)]
+        decides["weights"] = [digest(Path(path)) for path in others if Path(path).is_file()]
         name = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
         return scratch("campaign", f"{self.recipe}-{name}")
 

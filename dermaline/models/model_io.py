@@ -64,8 +64,9 @@ def _is_ours(weights: Path) -> bool:
 
 
 def clean(facts: dict) -> bool:
-    """Whether the model with these facts is known to have started from nothing that has seen its val and test."""
-    return "start" in facts and (facts["start"] is None or facts["start"]["same_split"])
+    """Whether what the model with these facts started and learned from is known not to have seen its val and test."""
+    learned_from = [facts.get("start"), *facts.get("teachers", [])]
+    return "start" in facts and all(one is None or one["same_split"] for one in learned_from)
 
 
 def machine(info: dict) -> str:
@@ -80,8 +81,8 @@ def check_clean(name: str, facts: dict) -> None:
         DermalineError: it started from a model of another split.
     """
     if not clean(facts):
-        begun = facts["start"]["model"] if facts.get("start") else "what is not known"
-        what = f"models/{name}: started from {begun}, not known to be of this split"
+        others = [one["model"] for one in (facts.get("start"), *facts.get("teachers", [])) if one]
+        what = f"models/{name}: learned from {', '.join(others) or 'what is not known'}, not known to be of this split"
         raise DermalineError(f"{what}: its scores are no measurement; train that one on this split first")
 
 

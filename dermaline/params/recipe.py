@@ -66,7 +66,7 @@ class Optimizer(Section):
     optimizer: Literal["adamw", "adam", "sgd"]
     lr: Positive
     weight_decay: NotNegative
-    schedule: Literal["cosine", "restarts", "plateau", "constant"]
+    schedule: Literal["cosine", "restarts", "step", "plateau", "constant"]
     warmup: Fraction
     cycles: Annotated[int, within(1, 1000)]
     plateau_patience: Count
@@ -79,12 +79,17 @@ class Loss(Section):
     loss: Literal["cross_entropy", "focal"]
     focal_gamma: Annotated[float, within(0, 10)]
     class_weight_power: Power
+    class_weight_from: Fraction
+    class_weight_to: Fraction
     sampler_power: Power
     label_smoothing: Annotated[float, within(0, 0.5)]
+    teachers: list[str]
+    distillation: Fraction
     logit_adjustment: Annotated[float, within(0, 3)]
 
 
 class Augment(Section):
+    operations: Literal["all", "pair"]
     flip: bool
     rotation: Annotated[float, within(0, 180)]
     scale: Annotated[float, within(0, 0.9)]

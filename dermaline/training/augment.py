@@ -20,6 +20,8 @@ DRAWS = {  # each operation and how many numbers it needs
     **{"flip": 1, "rotation": 1, "scale": 1, "aspect_ratio": 1, "translate": 2},
     **{"brightness": 1, "contrast": 1, "saturation": 1, "colour_cast": 3},
 }
+SHAPE, COLOUR = tuple(DRAWS)[:5], tuple(DRAWS)[5:]
+PAIR_CHANCE = 0.7  # of each of the two
 ERASED = (0.02, 0.2)  # share of the image
 LONGEST = 3  # ratio of the sides of what is erased
 
@@ -50,6 +52,8 @@ def augment(
         float32 [B, 3, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
     """
     drawn = draw(len(chosen), generator)
+    if options.operations == "pair":
+        drawn = _paired(drawn, generator)
     share, place = _window(len(chosen), size, images[0].size, options, generator)
     geometry = _affine(images[0].size, share, place, drawn, options)
     pixels = sample(images, chosen, geometry, size, device)
@@ -80,6 +84,17 @@ def rectangles(
 def draw(count: int, generator: torch.Generator) -> Draws:
     """Numbers [B, n] in -1..1 for every operation, the first that `augment` takes from its generator."""
     return {name: torch.rand(count, width, generator=generator) * 2 - 1 for name, width in DRAWS.items()}
+
+
+def _paired(drawn: Draws, generator: torch.Generator) -> Draws:
+    """Of each image one operation of shape and one of colour, the others at 0 (Yao et al. 2021: low cost)."""
+    kept = {}
+    for names in (SHAPE, COLOUR):
+        count = len(drawn[names[0]])
+        which = torch.randint(len(names), (count, 1), generator=generator)
+        used = torch.rand(count, 1, generator=generator) < PAIR_CHANCE
+        kept |= {name: drawn[name] * ((which == number) & used) for number, name in enumerate(names)}
+    return kept
 
 
 def _window(

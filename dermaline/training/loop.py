@@ -28,6 +28,7 @@ from dermaline.training.augment import augment
 from dermaline.training.balance import sample_epoch_indices
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.depthwise import quick_depthwise
+from dermaline.training.distill import Teachers, distilled
 from dermaline.training.loss import LossFn, build_criterion
 from dermaline.training.mixing import mix
 from dermaline.training.optimizer import build_optimizer
@@ -99,6 +100,7 @@ class Trainer:
             network = convert_sync_batchnorm(network)  # torch has none for a CPU, where each process counts alone
         self.network: Network = network
         self.average = _average(network, recipe.ema) if recipe.ema else None
+        self.teachers = Teachers(recipe.teachers, fabric.device) if recipe.teachers else None
         if compiled:
             network.compile(dynamic=False)
         self.size = input_size(recipe)
@@ -211,6 +213,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(self._seed(epoch))
         steps = list(state.steps(epoch))
         mixing = number < phase.epochs - recipe.no_mix_epochs
+        criterion = build_criterion(recipe, self.train.labels, number / phase.epochs)
         total = torch.zeros((), device=self.fabric.device)
         first, last, scores = number * len(steps), phase.epochs * len(steps), self.scores(phase.name)
         scales = [lr_multiplier(recipe, first + step, last, scores) for step in range(len(steps))]
@@ -218,7 +221,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * scale
             for number_in_step, chosen in enumerate(batches, 1):
-                loss = self._loss(state, chosen, generator, mixing=mixing) / len(batches)
+                loss = self._loss(state, criterion, chosen, generator, mixing=mixing) / len(batches)
                 with self.fabric.no_backward_sync(state.model, enabled=number_in_step < len(batches)):
                     self.fabric.backward(loss)
                 total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
@@ -232,7 +235,13 @@ class Trainer:
         return self.fabric.all_reduce(total).item() / len(steps), max(scales) * optimizer.param_groups[-1]["base_lr"]
 
     def _loss(
-        self, state: "PhaseState", chosen: torch.Tensor, generator: torch.Generator, *, mixing: bool
+        self,
+        state: "PhaseState",
+        criterion: LossFn,
+        chosen: torch.Tensor,
+        generator: torch.Generator,
+        *,
+        mixing: bool,
     ) -> torch.Tensor:
         """The mean loss of one batch, augmented and mixed."""
         recipe, device = state.recipe, self.fabric.device
@@ -241,12 +250,17 @@ class Trainer:
         hidden = torch.rand(len(chosen), 1, generator=generator) < recipe.metadata_dropout
         metadata = torch.where(hidden, MISSING, self.train.metadata[chosen]).to(device)
         pixels, mixed = mix(pixels, recipe, generator) if mixing else (pixels, None)
+        metadata = mixed.blend(metadata) if mixed else metadata
         with quick_depthwise(device):
-            logits = state.model(pixels, mixed.blend(metadata) if mixed else metadata)
-        if mixed is None:
-            return state.loss(logits, target).mean()
-        own, other = state.loss(logits, target), state.loss(logits, target[mixed.partner])
-        return (mixed.lam * own + (1 - mixed.lam) * other).mean()
+            logits = state.model(pixels, metadata)
+        losses = criterion(logits, target)
+        if mixed:
+            losses = mixed.lam * losses + (1 - mixed.lam) * criterion(logits, target[mixed.partner])
+        if self.teachers:
+            with self.fabric.autocast():
+                soft = self.teachers(pixels, metadata)
+            losses = distilled(losses, logits, soft, recipe.distillation)
+        return losses.mean()
 
     def _evaluated(self) -> Network:
         """The network that is validated and kept: the average of the weights, when there is one."""
@@ -304,7 +318,7 @@ def _average(network: Network, decay: float) -> ModelEmaV3:
 
 
 class PhaseState:
-    """What one phase works with: the recipe as it is there, its optimizer, its loss and the images at its size.
+    """What one phase works with: the recipe as it is there, its optimizer, and the images that its views are made of.
 
     `rank_slice` picks this process's images of every batch.
     """
@@ -321,7 +335,6 @@ class PhaseState:
     ) -> None:
         self.phase, self.recipe, self.model, self.optimizer = phase, recipe, model, optimizer
         self.labels, self.rank_slice = train.labels, rank_slice
-        self.loss: LossFn = build_criterion(recipe, train.labels)
         self.images = train.to_augment(recipe.size or size, recipe.view, recipe.crop_from)
 
     def steps(self, epoch: int) -> Iterator[list[torch.Tensor]]:
