@@ -1,6 +1,6 @@
 """What a trained model gains without training it again: `python -m benchmarks.ideas MODEL [MODEL ...] --data ham10000`.
 
-Other views, input sizes and colours, another calibration and decision, several models together: each against the first
+Other views, scales and colours, another calibration and decision, several models together: each against the first
 model as `predict` applies it, on validation images, by paired intervals over lesions. What a decision fits, it fits on
 one half of the lesions and is judged on the other. Reads models/, data/prepared and data/split.csv; writes
 results/DATA/ideas.csv.
@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from dermaline.base import errors
 from dermaline.base.classes import CLASSES
+from dermaline.blocks import blocks
 from dermaline.commands import record
 from dermaline.compute import in_words
 from dermaline.data import metadata
@@ -26,9 +28,12 @@ from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
 from dermaline.inference.predict import View, whole
+from dermaline.models import model_io
+from dermaline.models.backbone import input_size
 from dermaline.models.colour import shades_of_gray
 from dermaline.params.whole import read as read_params
 
+Grid = tuple[int, int]
 SCALES = (7 / 8, 8 / 7, 5 / 4)
 SHOWN = ("balanced_accuracy", "macro_auc", "accuracy")
 
@@ -50,23 +55,17 @@ def main() -> None:
 
     first, *others = seen.values()
     plain = first.found()
-    bigger = first.found(scale=SCALES[1])
-    table = {f"{chosen.models[0]}, four flips": judged([plain])}
-    table |= {f"views: {tta}": judged([first.found(tta)]) for tta in ("none", "d4")}
-    table |= {f"input x {scale:.3g}": judged([first.found(scale=scale)]) for scale in SCALES}
-    table |= {f"two sizes, x 1 and x {SCALES[1]:.3g}": judged([(plain + bigger) / 2])}
+    table = {f"{chosen.models[0]}, as predict applies it": judged([plain])}
+    table |= {name: judged([first.found(**changes)]) for name, changes in first.other_views().items()}
     table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}
-    table |= {"no calibration": judged([plain], calibration="none")}
-    table |= {"calibrated with the prior": judged([plain], calibration="prior")}
+    table |= {f"calibration: {kind}": judged([plain], calibration=kind) for kind in ("none", "prior", "vector")}
     table |= {"decided for balanced accuracy": judged([plain], decision="balanced")}
     if others:
         every = [plain, *(other.found() for other in others)]
         table |= {name: judged([found]) for name, found in zip(chosen.models[1:], every[1:], strict=True)}
         table["ensemble"] = judged(every)
-        table |= {"ensemble, with the prior": judged(every, calibration="prior")}
+        table |= {f"ensemble, calibration: {kind}": judged(every, calibration=kind) for kind in ("prior", "vector")}
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
-        large = [(found + other.found(scale=SCALES[1])) / 2 for found, other in zip(every, seen.values(), strict=True)]
-        table |= {"ensemble, two sizes": judged(large)}
     found = models_table(table, options).assign(seeds=1, machine=in_words(first.member.device))
     command = f"python -m benchmarks.ideas {' '.join(chosen.models)} --data {chosen.data}"
     record.keep_table(found, "ideas", chosen.data, "val", command)
@@ -78,14 +77,48 @@ class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
     def __init__(self, name: str, rows: pd.DataFrame) -> None:
-        self.member, self.rows = load_member(Path("models", name), "auto", read_params().predict), rows
+        folder, options = Path("models", name), read_params().predict
+        self.member, self.rows = load_member(folder, "auto", options), rows
+        self.options, self.recipe = options, model_io.recipe(folder)
+        self.at_scale: dict[tuple, np.ndarray] = {}
 
-    def found(self, tta: str = "flips", scale: float = 1, colours: View = whole) -> np.ndarray:
-        """Probabilities [N, 7] with other views, at `scale` times the height and width, or with changed colours."""
-        size = tuple(round(side * scale) for side in self.member.size)
-        seen = [partial(_both, view, colours) for view in views.tta_views(tta, self.member.network, size)]
-        other = self.member._replace(scales=[views.Scale(size, seen)], tta=tta)
-        return other(load_images(self.rows, other.size, other.device.device), metadata.encode(self.rows))
+    def other_views(self) -> dict[str, dict[str, Any]]:
+        """What is tried instead of the views that the parameters state, in words and as `found` takes it."""
+        tried = {f"tta: {tta}": {"tta": tta} for tta in ("none", "flips", "d4") if tta != self.options.tta}
+        if self.recipe.view == "whole":
+            return tried | {f"input x {scale:.3g}": {"larger": scale} for scale in SCALES}
+        grids = ((number, number) for number in (1, 2, 3, 4))
+        tried |= {f"{rows} x {columns} windows": {"grid": (rows, columns)} for rows, columns in grids}
+        if self.recipe.view == "mixed":
+            tried |= {f"{number} scales": {"scales": number} for number in (2, 3, 5)}
+            tried |= {"the whole photograph alone": {"view": "whole"}, "its own scale alone": {"view": "crop"}}
+        stated = ({"grid": self.options.grid}, {"scales": self.options.scales})
+        return {name: changes for name, changes in tried.items() if changes not in stated}
+
+    def found(
+        self, *, view: str | None = None, larger: float = 1, colours: View = whole, **changes: str | int | Grid
+    ) -> np.ndarray:
+        """Probabilities [N, 7] with other parameters of `predict`, another view, larger inputs or changed colours."""
+        options = self.options.model_copy(update=changes)
+        recipe = self.recipe.model_copy(update={"view": view or self.recipe.view})
+        seen = views.scales(recipe, options, views.tta_views(options.tta, self.member.network, input_size(recipe)))
+        if larger != 1:
+            size = tuple(round(side * larger) for side in input_size(recipe))
+            seen = [views.Scale(size, views.VIEWS[options.tta])]
+        return np.mean([self._at(scale, options.tta, colours) for scale in seen], axis=0)
+
+    def _at(self, scale: views.Scale, tta: str, colours: View) -> np.ndarray:
+        """At one scale; what was seen before is not looked at again."""
+        key = (scale.size, len(scale.views), tta, colours)
+        if key not in self.at_scale:
+            seen = [partial(_both, view, colours) for view in scale.views]
+            member = self.member._replace(scales=[views.Scale(scale.size, seen)])
+            parts = [self.rows.iloc[part].reset_index(drop=True) for part in blocks(len(self.rows), 512)]
+            device = member.device.device
+            self.at_scale[key] = np.concatenate(
+                [member(load_images(part, scale.size, device), metadata.encode(part)) for part in parts]
+            )
+        return self.at_scale[key]
 
 
 def _both(first: View, second: View, pixels: Tensor) -> Tensor:

@@ -104,6 +104,42 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
     assert found == pytest.approx(grid[int(np.argmin(losses))], abs=0.04)
 
 
+def test_the_factors_give_back_what_each_class_was_denied():
+    logits, truth = drawn(40_000)
+    denied = np.array([0.5, 2, 1, 4, 0.25, 1, 1])
+    raw = softmax(2 * (logits - np.log(denied)), axis=1)
+    temperature, factors = calibration.fit_temperature_and_factors(truth, raw)
+    assert temperature == pytest.approx(2, rel=0.05)
+    assert factors == pytest.approx(denied / np.exp(np.log(denied).mean()), rel=0.15)
+    found = calibration.apply_factors(calibration.apply_temperature(raw, temperature), factors)
+    assert found == pytest.approx(softmax(logits, axis=1), abs=0.05)
+
+
+def test_a_class_of_few_rows_keeps_its_factor():
+    logits, truth = drawn(200)
+    raw = softmax(logits, axis=1)
+    raw[:, 3] /= 1000  # never said, and once true
+    truth = np.where(truth == 3, 5, truth)
+    truth[0] = 3
+    for rows in (0, 1, 7, 200):
+        factors = calibration.fit_temperature_and_factors(truth[:rows], raw[:rows])[1]
+        assert factors.min() > 0.1
+        assert factors.max() < 10
+
+
+@pytest.mark.parametrize("kind", ["none", "temperature", "prior", "vector"])
+def test_a_decision_keeps_the_calibration_that_was_fitted(kind, tmp_path):
+    logits, truth = drawn(500)
+    raw = softmax(1.5 * (logits - 0.5 * np.log(PRIOR)), axis=1)
+    made = decision.fit({"a": ""}, truth, [raw], TRAINED, options(calibration=kind))
+    made.save(tmp_path / "decision.json")
+    found = decision.load(tmp_path / "decision.json").apply([raw])[0]
+    gained = log_loss(truth, raw, labels=range(7)) - log_loss(truth, found, labels=range(7))
+    assert (gained > 0.01) is (kind != "none")
+    factors = set(made.factors.values())
+    assert len(factors) == (1 if kind in ("none", "temperature") else 7)
+
+
 def right(count, confidence=0.9):
     """Rows of six classes that are all right, and all as sure."""
     truth = np.arange(count) % 6

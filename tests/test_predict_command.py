@@ -38,7 +38,7 @@ DECISION = Decision(
     temperatures={"second": 1.5, "first": 0.8},  # not in the order of the alphabet
     temperature=0.9,
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
-    prior_exponent=0.4,
+    factors=dict(zip(CLASSES, (0.25, 0.3, 0.41, 0.16, 0.41, 0.85, 0.21), strict=True)),
     tau=0.6,
     melanoma_threshold=0.14,
     val_images=300,

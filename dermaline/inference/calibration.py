@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: a temperature, and a power of the prior.
+"""Probabilities that mean what they say: a temperature, and a power of the prior or a factor for each class.
 
 All minimise the negative log-likelihood of labelled images (nats, as `evaluation.scores.nll` counts it), which must
 not be the ones that are scored afterwards. Probabilities are float [N, C], rows sum to 1; truth is integer [N], N >= 0.
@@ -14,9 +14,10 @@ from scipy.optimize import minimize, minimize_scalar
 
 from dermaline.evaluation.scores import LEAST_PROBABILITY, Floats, Ints
 
-LARGEST_TEMPERATURE, LARGEST_EXPONENT = 20.0, 2.0
-# Standard deviations of the priors: a temperature is within a factor of 2 two times in three, a power within 1.
-TEMPERATURE_SPREAD, EXPONENT_SPREAD = np.log(2), 1.0
+LARGEST_TEMPERATURE, LARGEST_EXPONENT, LARGEST_FACTOR = 20.0, 2.0, 20.0
+# Standard deviations of the priors: a temperature and a factor are within a factor of 2 two times in three, a power
+# within 1.
+TEMPERATURE_SPREAD, EXPONENT_SPREAD, FACTOR_SPREAD = np.log(2), 1.0, np.log(2)
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
@@ -66,11 +67,39 @@ def fit_temperature_and_prior_exponent(truth: Ints, probabilities: Floats, prior
     return float(np.exp(found[0])), float(found[1])
 
 
-def _loss(truth: Ints, probabilities: Floats, logarithm: float, prior_exponent: float = 0.0) -> float:
-    """What is least at the mode, a row: of a temperature's logarithm and a power that made these probabilities."""
+def apply_factors(probabilities: Floats, factors: Floats) -> Floats:
+    """`probabilities` times a factor for each class, [C], each row summing to 1 again."""
+    weighted = probabilities * factors
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
+def fit_temperature_and_factors(truth: Ints, probabilities: Floats) -> tuple[float, Floats]:
+    """The temperature and the factors [C], whose product is 1, that are likeliest together.
+
+    Vector scaling (Guo et al. 2017) with one temperature, which is Dirichlet calibration (Kull et al. 2019) without all
+    that lies off the diagonal. The factors' logarithms have normal priors around 0, so a class of few rows keeps its.
+    """
+    count = probabilities.shape[1]
+
+    def loss(found: Floats) -> float:
+        tempered = apply_temperature(probabilities, np.exp(found[0]))
+        return _loss(truth, apply_factors(tempered, np.exp(found[1:])), found[0], factors=found[1:])
+
+    most, largest = np.log(LARGEST_TEMPERATURE), np.log(LARGEST_FACTOR)
+    start = [np.log(fit_temperature(truth, probabilities)), *[0.0] * count]
+    bounds = [(-most, most), *[(-largest, largest)] * count]
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x
+    return float(np.exp(found[0])), np.exp(found[1:] - found[1:].mean())
+
+
+def _loss(
+    truth: Ints, probabilities: Floats, logarithm: float, prior_exponent: float = 0.0, factors: Floats | float = 0.0
+) -> float:
+    """What is least at the mode, a row: of a temperature's logarithm, a power and logarithms of factors."""
     surprise = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], LEAST_PROBABILITY)).sum()
-    prior = ((logarithm / TEMPERATURE_SPREAD) ** 2 + (prior_exponent / EXPONENT_SPREAD) ** 2) / 2
-    return float(surprise + prior) / max(len(truth), 1)
+    prior = (logarithm / TEMPERATURE_SPREAD) ** 2 + (prior_exponent / EXPONENT_SPREAD) ** 2
+    prior += np.sum(np.square(np.divide(factors, FACTOR_SPREAD)))
+    return float(surprise + prior / 2) / max(len(truth), 1)
 
 
 def temperature_information(calibrated: Floats) -> float:

@@ -12,9 +12,11 @@ from dermaline.base.files import DIGITS, digest, write_text
 from dermaline.base.parameters import Fraction, NotNegative, Positive, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.inference.calibration import (
+    apply_factors,
     apply_prior_shift,
     apply_temperature,
     fit_temperature,
+    fit_temperature_and_factors,
     fit_temperature_and_prior_exponent,
 )
 from dermaline.params.evaluate import Evaluate
@@ -29,15 +31,15 @@ class Decision(Section):
     """All that lies between the probabilities of some recipes and a diagnosis.
 
     The recipes' probabilities are tempered, and their mean is tempered again: a mean of calibrated models is not sure
-    enough (Rahaman & Thiery 2021). Times `prior^power` it is the probabilities p, and the diagnosis is the largest of
-    `p / prior^tau`.
+    enough (Rahaman & Thiery 2021). Times a factor for each class it is the probabilities p, and the diagnosis is the
+    largest of `p / prior^tau`.
     """
 
     models: dict[str, str]  # of each recipe, in the order in which `apply` takes them, the digest of its weights file
     temperatures: dict[str, Positive]
     temperature: Positive  # of the mean, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
-    prior_exponent: NotNegative = 0.0  # of the prior, which balanced training took from the probabilities; 0: none
+    factors: dict[str, Positive]  # of the classes, in order: 1, or a power of the prior, or fitted
     tau: NotNegative  # 0: the most probable class
     melanoma_threshold: (
         Fraction | None
@@ -56,7 +58,7 @@ class Decision(Section):
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
         """
         mixed = apply_temperature(_mean(members, list(self.temperatures.values())), self.temperature)
-        probabilities = apply_prior_shift(mixed, np.array(list(self.prior.values())), self.prior_exponent)
+        probabilities = apply_factors(mixed, np.array(list(self.factors.values())))
         return probabilities, self.diagnose(probabilities)
 
     def confidences(self, probabilities: Floats) -> Floats:
@@ -108,7 +110,8 @@ def load(path: Path) -> Decision:
     except (ValidationError, UnicodeDecodeError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
-    if tuple(decision.prior) != CLASSES or list(decision.temperatures) != decision.recipes:
+    whole = tuple(decision.prior) == tuple(decision.factors) == CLASSES
+    if not whole or list(decision.temperatures) != decision.recipes:
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
 
@@ -134,14 +137,14 @@ def fit(
     mixed = _mean(members, temperatures)
     counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
     prior = counts / counts.sum()
-    temperature, prior_exponent = _fit_calibration(truth, mixed, prior, options)
-    probabilities = apply_prior_shift(apply_temperature(mixed, temperature), prior, prior_exponent)
+    temperature, factors = _fit_calibration(truth, mixed, prior, options)
+    probabilities = apply_factors(apply_temperature(mixed, temperature), factors)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
-        prior_exponent=prior_exponent,
+        factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
         val_images=len(truth),
@@ -154,14 +157,17 @@ def _mean(members: Sequence[Floats], temperatures: Sequence[float]) -> Floats:
     return np.mean([apply_temperature(*pair) for pair in zip(members, temperatures, strict=True)], axis=0)
 
 
-def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, float]:
-    """The temperature of the mean, and the power of the prior."""
-    if options.calibration == "none":
-        return 1.0, 0.0
+def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, Floats]:
+    """The temperature of the mean, and the classes' factors."""
+    temperature, factors = 1.0, np.ones(len(prior))
     if options.calibration == "temperature":
-        return _kept(fit_temperature(truth, mixed)), 0.0
-    temperature, prior_exponent = fit_temperature_and_prior_exponent(truth, mixed, prior)
-    return _kept(temperature), _kept(prior_exponent)
+        temperature = fit_temperature(truth, mixed)
+    if options.calibration == "prior":
+        temperature, prior_exponent = fit_temperature_and_prior_exponent(truth, mixed, prior)
+        factors = prior**prior_exponent
+    if options.calibration == "vector":
+        temperature, factors = fit_temperature_and_factors(truth, mixed)
+    return _kept(temperature), factors.round(DIGITS)
 
 
 def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:

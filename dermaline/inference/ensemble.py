@@ -80,6 +80,7 @@ def plain(names: Sequence[str]) -> Decision:
         temperatures=dict.fromkeys(names, 1.0),
         temperature=1.0,
         prior=dict.fromkeys(CLASSES, 1 / len(CLASSES)),
+        factors=dict.fromkeys(CLASSES, 1.0),
         tau=0.0,
         melanoma_threshold=None,
         val_images=0,

@@ -6,7 +6,7 @@ from dermaline.base.parameters import Fraction, Section, Seed, within
 
 
 class Evaluate(Section):
-    calibration: Literal["none", "temperature", "prior"]
+    calibration: Literal["none", "temperature", "prior", "vector"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Fraction
     reference: str | None  # of models.csv; None: the first of `ensemble`
