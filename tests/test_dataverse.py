@@ -6,11 +6,16 @@ import re
 
 import pandas as pd
 import pytest
+from parameters import put_parameters
+from ruamel.yaml import YAML
 
+from dermaline import __main__
 from dermaline.base.errors import DermalineError
 from dermaline.params import whole
+from dermaline.params.external import External
 from dermaline.sources import dataverse, fetch
 from dermaline.sources.dataverse import CHECK, OTHERS
+from dermaline.user_files.answers import read_truth
 from tests.serving import Reply, Server, contents, dataverse_files, run_download, start_download, table, wait_until
 
 LISTING = "/api/datasets/:persistentId/versions/:latest-published/files"
@@ -140,3 +145,23 @@ def test_a_server_that_bars_requests_own_name_serves_us(server, tmp_path):
     server.fetch(tmp_path / "raw")
     assert len(server.log) == 5
     assert {request.headers["user-agent"] for request in server.log} == {fetch.AGENT}
+
+
+def test_the_challenge_s_test_photographs_are_brought_by_name(server, tmp_path, monkeypatch, capsys):
+    """Beside HAM10000, with the truth as Dataverse hands out tables; what is printed makes valid parameters."""
+    content = {
+        "ISIC2018_Task3_Test_Images.zip": b"a zip",
+        "ISIC2018_Task3_Test_GroundTruth.tab": b"image_id\tdx\nA\tnv\n",
+    }
+    for number, (name, body) in enumerate(content.items(), start=61):
+        server.files[f"/api/access/datafile/{number}"] = body
+        file = {"id": number, "filename": name, "filesize": len(body), "md5": hashlib.md5(body).hexdigest()}
+        server.listing.append({"label": name, "dataFile": file | {"tabularData": name.endswith(".tab")}})
+    monkeypatch.chdir(tmp_path)
+    put_parameters(tmp_path, {"data.dataverse": server.data["dataverse"]})
+    monkeypatch.setattr("sys.argv", ["dermaline", "challenge", "there"])
+    __main__.main()
+    assert (tmp_path / "there/images.zip").read_bytes() == b"a zip"
+    assert read_truth(tmp_path / "there/truth.csv").table.dx.tolist() == ["nv"]
+    said = YAML(typ="safe").load(capsys.readouterr().out.split("params.yaml:\n")[1])
+    assert External.model_validate(said["external"]["isic2018"]).truth == "there/truth.csv"

@@ -1,7 +1,7 @@
 """The predictions of a recipe, or of several together, once everything about them is decided."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +48,10 @@ def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int],
 
 
 def cross_fitted(
-    members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate
+    members: Mapping[str, pd.DataFrame],
+    train_images: Mapping[str, int],
+    options: Evaluate,
+    choose: Callable[[Mapping[str, pd.DataFrame]], Sequence[str]] = list,
 ) -> pd.DataFrame:
     """Decide on the val rows without having seen them: fitted on the groups of one half, applied to the other's.
 
@@ -56,7 +59,8 @@ def cross_fitted(
     halves are dealt moves it too, so they are dealt `DEALS` times. Every deal is scored, and no mean or vote taken over
     them: an image that five decisions agree on is decided better than by one, and one is what is used in the end.
 
-    Arguments as for `decide`.
+    Arguments as for `decide`; `choose` names those of the members, as they are on one half, that are to decide on the
+    other: all, unless they are chosen too.
 
     Returns:
         The val rows `DEALS` times, each image in every deal under a name of its own. Shares of them are means over the
@@ -69,6 +73,8 @@ def cross_fitted(
         half = _half(first, random)
         for fitted_on in (half, ~half):
             seen, unseen = ({name: table[rows] for name, table in val.items()} for rows in (fitted_on, ~fitted_on))
+            names = choose(seen)
+            seen, unseen = ({name: of[name] for name in names} for of in (seen, unseen))
             found = _applied(_fitted(seen, train_images, options), unseen)
             parts.append(found.assign(image_id=found["image_id"] + f" in deal {deal}"))
     return pd.concat(parts)
