@@ -74,7 +74,8 @@ class TrainingJob:
 
     @property
     def predictions(self) -> Path:
-        return self.folder / f"{'_'.join(map(str, self.settings.predict.model_dump().values()))}.csv"
+        views = self.settings.predict
+        return self.folder / f"{views.tta}-{'x'.join(map(str, views.grid))}-{views.scales}.csv"
 
 
 def read(path: Path) -> Campaign:
