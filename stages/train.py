@@ -65,8 +65,8 @@ def main() -> None:
     best = training.run()
     if not device.is_global_zero:
         return
-    epochs = training.epochs()
-    chosen = epochs[epochs.kept == 1].iloc[0]
+    epochs = training.epochs().set_index("epoch", drop=False)
+    chosen = epochs.loc[training.best.epochs[0]]
     facts = {
         "name": name,
         "size": training.size,

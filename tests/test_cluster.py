@@ -72,7 +72,9 @@ def tables(project: Path) -> list[Path]:
 
 
 def predictions(project: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in (project / ".scratch/campaign").glob("lite0-*/flips-3x3-3.csv")}
+    return {
+        path.parent.name: path.read_bytes() for path in (project / ".scratch/campaign").glob("lite0-*/flips-3x3-3.csv")
+    }
 
 
 def test_every_training_is_done_once_and_a_killed_workers_goes_on_on_the_other(project, start):

@@ -60,7 +60,7 @@ def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     options = NO_AUGMENT.model_dump() | {"ema": 0, "dropout": 0, "drop_path": 0, "monitor": "balanced_accuracy"}
     training = trained(phases=phases, patience=100, seed=SEED, **options)
     best = training.run()
-    scores = training.scores()
+    scores = training.epochs().val_balanced_accuracy.tolist()
     assert scores[-1] < max(scores)
     assert max(scores) > 0.4  # 0.81 to 0.95 with seeds 0 to 10
     network = Network(training.recipe, pretrained=False)
@@ -69,6 +69,18 @@ def test_it_learns_and_keeps_the_best_epoch_not_the_last(trained):
     hits = (found.argmax(dim=1) == training.val.labels).double()
     recalls = [hits[training.val.labels == number].mean().item() for number in range(7)]
     assert np.mean(recalls) == pytest.approx(max(scores), abs=1e-9)
+
+
+def test_an_epoch_of_another_view_is_never_kept(trained):
+    """Validated by whole photographs, and far better than what comes after it."""
+    phases = [tiny.phase("good", 2, 1, 3, view="whole"), tiny.phase("ruin", 2, 100, 100)]
+    training = trained(phases=phases, patience=100, seed=SEED, view="crop", crop_from=(64, 96), mean_of_best=2)
+    best = training.run()
+    assert training.epochs().kept.tolist() == [0, 0, 1, 1]
+    assert [len(views) for views in (training._val_views("whole"), training._val_views("crop"))] == [1, 4]
+    weights = [one for _, _, one in training.best.kept]
+    name = next(name for name, value in best.items() if value.is_floating_point())
+    assert torch.equal(best[name], (weights[0][name] + weights[1][name]) / 2)
 
 
 def test_stopped_and_resumed_ends_with_the_same_bits(trained, monkeypatch):

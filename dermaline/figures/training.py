@@ -11,10 +11,10 @@ SCORES = {"val_balanced_accuracy": "balanced accuracy", "val_accuracy": "accurac
 
 @style.figure
 def history(epochs: pd.DataFrame, name: str, palette: str) -> Figure:
-    """Losses over validation scores, epoch by epoch; phases are parted by dots, the kept epoch is a line.
+    """Losses over validation scores, epoch by epoch; phases are parted by dots, what is kept is a line.
 
     Args:
-        epochs: `epoch`, `phase`, `train_loss`, `val_loss`, the columns of `SCORES`, and `kept`, 1 for one of them.
+        epochs: `epoch`, `phase`, `train_loss`, `val_loss`, the columns of `SCORES`, and `kept`, 1 for one or several.
         name: of the recipe.
         palette: one that seaborn knows.
     """
@@ -26,14 +26,15 @@ def history(epochs: pd.DataFrame, name: str, palette: str) -> Figure:
             axes.plot(epochs["epoch"], epochs[column], label=label, **look | {"markersize": 4})
         axes.grid(**style.GRID)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(columns))
-    best = epochs.loc[epochs["kept"].idxmax(), "epoch"]
+    kept = epochs.loc[epochs["kept"] == 1, "epoch"]
     starts = epochs.drop_duplicates("phase")
     for axes in (top, bottom):
-        axes.axvline(best, color="0.4", linewidth=0.8, zorder=0)
+        for epoch in kept:
+            axes.axvline(epoch, color="0.4", linewidth=0.8, zorder=0)
         for start in starts["epoch"][1:]:
             axes.axvline(start - 0.5, color="0.4", linewidth=0.8, linestyle=":")
     top.set(ylabel="Loss")
-    bottom.set(ylabel="Validation score", xlabel=f"Epoch (kept: {best})")
+    bottom.set(ylabel="Validation score", xlabel=f"Epoch (kept: {', '.join(map(str, kept))})")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.suptitle(f"{name}, phases: {' | '.join(starts['phase'])}", fontsize=9)
     return drawn

@@ -119,6 +119,7 @@ class Train(Mixing, Augment, Loss, Optimizer, Architecture, Input):
     batch_size: Annotated[int, within(2, 65536)]
     ema: Annotated[float, within(0, 0.99999)]
     monitor: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
+    mean_of_best: Annotated[int, within(1, 100)]
     patience: Count
     precision: Literal["auto", "bf16-mixed", "32-true", "portable"]
     seed: Seed

@@ -26,6 +26,7 @@ from dermaline.params.predict import Predict
 from dermaline.params.recipe import Phase, Recipe, ViewName
 from dermaline.training.augment import augment
 from dermaline.training.balance import sample_epoch_indices
+from dermaline.training.best import BestEpochs
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.depthwise import quick_depthwise
 from dermaline.training.distill import Teachers, distilled
@@ -61,7 +62,7 @@ class ImageSplit:
 
 
 class Trainer:
-    """Trains one recipe; `run` gives the weights of the best epoch.
+    """Trains one recipe; `run` gives the weights of the best epoch, or the mean of the best few.
 
     The first process calls `report` with `epochs` when it resumes, and after each epoch.
 
@@ -111,10 +112,10 @@ class Trainer:
         self.views = {phase.name: recipe.in_phase(phase).view for phase in recipe.phases}
         self.val_views: list[torch.Tensor] = []  # of the phase
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, torch.Tensor] = {}
+        self.best = BestEpochs(recipe.mean_of_best)
 
     def run(self) -> dict[str, torch.Tensor]:
-        """Train every phase, from the last checkpoint if there is one; return the state dict of the best epoch."""
+        """Train every phase, from the last checkpoint if there is one; return the state dict that is kept."""
         checkpoint = self.fabric.broadcast(self.scratch.load() if self.fabric.is_global_zero else None)
         if checkpoint:
             self._restore(checkpoint)
@@ -124,13 +125,12 @@ class Trainer:
             if not self._is_past(phase.name):
                 self._run_phase(phase, checkpoint)
         self.bar.close()
-        return self.best
+        return self.best.mean()
 
     def epochs(self) -> pd.DataFrame:
-        """A row for each epoch so far: `epoch`, `phase`, `lr`, losses and scores, and `kept`, 1 for the best one."""
-        scores = self.scores()
-        best = scores.index(max(scores)) if any(map(math.isfinite, scores)) else None
-        return pd.DataFrame(self.history).assign(kept=[int(number == best) for number in range(len(scores))])
+        """A row for each epoch so far: `epoch`, `phase`, `lr`, losses and scores, and `kept`, 1 for the best ones."""
+        table = pd.DataFrame(self.history)
+        return table.assign(kept=table["epoch"].isin(self.best.epochs).astype(int))
 
     def _say(self, line: str) -> None:
         """Report the epochs so far, and print a line above the bar: in the first process alone."""
@@ -140,16 +140,9 @@ class Trainer:
             tqdm.write(line)
             sys.stdout.flush()
 
-    def scores(self, phase: str | None = None) -> list[float]:
-        """What epochs (of one phase, or all) are selected by; higher is better.
-
-        Among all, -inf for those of a phase with another view than the recipe's: validated by that view, they can't be
-        compared with the others, and are never kept.
-        """
+    def scores(self, phase: str) -> list[float]:
+        """What the epochs of a phase are selected by; higher is better."""
         sign = -1 if self.recipe.monitor == "loss" else 1
-        if phase is None:
-            kept = {name for name, view in self.views.items() if view == self.recipe.view}
-            return [sign * row[self.monitored] if row["phase"] in kept else -math.inf for row in self.history]
         return [sign * row[self.monitored] for row in self.history if row["phase"] == phase]
 
     def _run_phase(self, phase: Phase, checkpoint: dict[str, Any] | None) -> None:
@@ -201,8 +194,8 @@ class Trainer:
                 f"{self.monitored} is {row[self.monitored]} in epoch {epoch}; monitor another score, or lower lr"
             )
         self.history.append(row)
-        if self.scores()[-1] > max(self.scores()[:-1], default=-math.inf):
-            self.best = {key: value.detach().cpu().clone() for key, value in self._evaluated().state_dict().items()}
+        if self.views[state.phase.name] == self.recipe.view:  # by another view's validation it can't be compared
+            self.best.offer(self.scores(state.phase.name)[-1], epoch, self._evaluated())
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
         return f"epoch {epoch} ({state.phase.name})  {scores}  {self.images_an_epoch / seconds:.0f} images/s"
 
@@ -298,13 +291,13 @@ class Trainer:
             return
         average = self.average.module.state_dict() if self.average else None
         weights = {"network": self.network.state_dict(), "average": average, "optimizer": optimizer.state_dict()}
-        self.scratch.save(weights | {"phase": phase, "history": self.history, "best": self.best})
+        self.scratch.save(weights | {"phase": phase, "history": self.history, "best": self.best.kept})
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.network.load_state_dict(checkpoint["network"])
         if self.average:
             self.average.module.load_state_dict(checkpoint["average"])
-        self.history, self.best = checkpoint["history"], checkpoint["best"]
+        self.history, self.best.kept = checkpoint["history"], checkpoint["best"]
 
 
 def _full_batches(images: int, batch_size: int) -> int:
