@@ -179,6 +179,8 @@ def test_everything_switched_on_at_once_learns_and_resumes_to_the_same_bits(trai
     options |= {"metadata_dropout": 0.5, "schedule": "restarts", "cycles": 2, "grad_accum_steps": 2}
     options |= {"no_mix_epochs": 1, "batch_size": 8}
     options |= {"loss": "focal", "sampler_power": 1, "head": "mlp", "attention": "cbam"}
+    options |= {"operations": "pair", "view": "mixed", "crop_from": (36, 54), "mean_of_best": 2}
+    options |= {"class_weight_power": 0.5, "class_weight_from": 0.2, "class_weight_to": 0.8}
     whole = trained("whole", **options)
     weights = whole.run()
     broken = trained("broken", **options)
