@@ -59,7 +59,7 @@ def pages() -> dict[Path, dict[str, str]]:
         Path("README.md"): {"results": results_table([row for row in runs if row["data"] == DATA.name])},
         Path("docs/results.md"): {
             "runs": runs_table(runs),
-            "classes": classes_table(DATA / "lite0_and_lite2"),
+            "classes": classes_table(DATA / "lite0_mixed"),
             "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
             "small": campaign_table("small"),
