@@ -95,7 +95,7 @@ def test_killed_and_started_again_they_go_on_from_the_last_epoch_to_the_same_cur
 
 def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
     recipe = tiny.recipe(batch_size=12, grad_accum_steps=2)
-    examples = SimpleNamespace(labels=torch.arange(50) % 7, images=lambda size: None)
+    examples = SimpleNamespace(labels=torch.arange(50) % 7, to_augment=lambda *asked: None)
 
     def epoch(share: slice) -> list[list[torch.Tensor]]:
         work = PhaseState(recipe.phases[0], recipe, nn.Identity(), None, examples, (32, 48), share)

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from dermaline.compute import setup_fabric
 from dermaline.data.metadata import MISSING, WIDTH
+from dermaline.data.photographs import in_memory
 from dermaline.models.network import Network
 from dermaline.params.recipe import Phase, Recipe
 from dermaline.training.augment import augment
@@ -58,7 +59,10 @@ def examples(labels: list[int], seed: int) -> ImageSplit:
     images = torch.randint(0, 100, (len(labels), 3, *SIZE), generator=generator, dtype=torch.uint8)
     images += 150 * (torch.tensor(labels)[:, None] >> torch.arange(3) & 1).to(torch.uint8)[:, :, None, None]
     return ImageSplit(
-        lambda size: images, torch.tensor(labels), 2 * torch.rand(len(labels), WIDTH, generator=generator)
+        lambda size: images,
+        torch.tensor(labels),
+        2 * torch.rand(len(labels), WIDTH, generator=generator),
+        lambda size, view, crop_from: [in_memory(images)],
     )
 
 
@@ -124,7 +128,7 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 def batch_loss(network: Network, recipe: Recipe, chosen: torch.Tensor, generator: torch.Generator, *, plain: bool):
     """The mean loss of a batch; the same random numbers are drawn in the same order as by the loop."""
-    pixels = augment(TRAIN.images(SIZE)[chosen], SIZE, recipe, generator)
+    pixels = augment([in_memory(TRAIN.images(SIZE))], chosen, SIZE, recipe, generator, torch.device("cpu"))
     metadata, labels = TRAIN.metadata[chosen].clone(), TRAIN.labels[chosen]
     metadata[torch.rand(len(chosen), 1, generator=generator)[:, 0] < recipe.metadata_dropout] = MISSING
     if plain:
