@@ -31,6 +31,7 @@ from dermaline.inference.predict import View, whole
 from dermaline.models import model_io
 from dermaline.models.backbone import input_size
 from dermaline.models.colour import shades_of_gray
+from dermaline.params.predict import Predict
 from dermaline.params.whole import read as read_params
 
 Grid = tuple[int, int]
@@ -105,11 +106,11 @@ class Seen:
         if larger != 1:
             size = tuple(round(side * larger) for side in input_size(recipe))
             seen = [views.Scale(size, views.VIEWS[options.tta])]
-        return np.mean([self._at(scale, options.tta, colours) for scale in seen], axis=0)
+        return np.mean([self._at(scale, options, colours) for scale in seen], axis=0)
 
-    def _at(self, scale: views.Scale, tta: str, colours: View) -> np.ndarray:
+    def _at(self, scale: views.Scale, options: Predict, colours: View) -> np.ndarray:
         """At one scale; what was seen before is not looked at again."""
-        key = (scale.size, len(scale.views), tta, colours)
+        key = (scale.size, options.tta, options.grid, colours)
         if key not in self.at_scale:
             seen = [partial(_both, view, colours) for view in scale.views]
             member = self.member._replace(scales=[views.Scale(scale.size, seen)])
