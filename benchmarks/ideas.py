@@ -6,7 +6,6 @@ one half of the lesions and is judged on the other. Reads models/, data/prepared
 results/DATA/ideas.csv.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from benchmarks.asked import asked
 from dermaline.base import errors
 from dermaline.base.classes import CLASSES
 from dermaline.blocks import blocks
@@ -40,11 +40,9 @@ SHOWN = ("balanced_accuracy", "macro_auc", "accuracy")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a trained model gains without training it again.")
-    parser.add_argument("models", nargs="+", help="names of models/; the first is the reference")
-    parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
-    chosen = parser.parse_args()
-    record.check_data(chosen.data)
+    chosen = asked(
+        "What a trained model gains without training it again.", "names of models/; the first is the reference"
+    )
     rows, options = read_split("val"), read_params().evaluate
     train_images = read_split("train")["dx"].value_counts().to_dict()
     seen = {name: Seen(name, rows) for name in chosen.models}

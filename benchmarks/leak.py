@@ -6,7 +6,6 @@ What the second gains, it gains by finding another photograph of the same lesion
 results/DATA/leak.json.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from lightning_fabric import Fabric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from tqdm import tqdm
 
+from benchmarks.asked import asked
 from dermaline.base import errors, files
 from dermaline.blocks import blocks
-from dermaline.commands import record
 from dermaline.compute import in_words, setup_fabric
 from dermaline.data.batches import PREPARED, load_images
 from dermaline.data.split import leaked, split_images
@@ -31,10 +30,7 @@ RECIPE, SEEDS = "lite0_ham", range(10)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How much a split by image flatters.")
-    parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
-    data = parser.parse_args().data
-    record.check_data(data)
+    data = asked("How much a split by image flatters.").data
     index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
     recipe, device = read_recipe(RECIPE), setup_fabric("auto", "auto")
     known = features(index, recipe, device)

@@ -7,13 +7,13 @@ itself is worth.
 Reads data/predictions/RECIPE.csv and data/split.csv; writes results/DATA/members.csv.
 """
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.asked import asked
 from dermaline.base import errors
 from dermaline.commands import record
 from dermaline.compute import in_words, setup_fabric
@@ -28,21 +28,18 @@ LEAST_GAIN = 0.005  # nats an image: what a member must bring, since it costs it
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Which of several trained models go together.")
-    parser.add_argument("recipes", nargs="+", help="names of data/predictions/; the first is the reference")
-    parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
-    chosen = parser.parse_args()
-    record.check_data(chosen.data)
+    about = "names of data/predictions/; the first is the reference"
+    chosen = asked("Which of several trained models go together.", about)
     options, train_images = read_params().evaluate, read_split("train")["dx"].value_counts().to_dict()
-    read = [tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.recipes]
-    members = dict(zip(chosen.recipes, tables.aligned(read), strict=True))
+    read = [tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.models]
+    members = dict(zip(chosen.models, tables.aligned(read), strict=True))
     found = {name: cross_fitted({name: members[name]}, train_images, options) for name in members}
     found["the best of them, chosen"] = cross_fitted(members, train_images, options, lambda seen: greedy(seen)[:1])
     found["greedy selection"] = cross_fitted(members, train_images, options, greedy)
     found["all together"] = cross_fitted(members, train_images, options)
     machine = in_words(setup_fabric("cpu", "32-true"))
     table = models_table(found, options).assign(seeds=1, machine=machine)
-    command = f"python -m benchmarks.members {' '.join(chosen.recipes)} --data {chosen.data}"
+    command = f"python -m benchmarks.members {' '.join(chosen.models)} --data {chosen.data}"
     record.keep_table(table, "members", chosen.data, "val", command)
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]
     print(table[["model", *shown]].to_string(index=False, float_format="%.4f"))

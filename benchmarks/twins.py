@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from dermaline.base.errors import run
 from dermaline.data.decode import decode
-from dermaline.data.duplicates import same_facts, similar_pairs, thumbnails
+from dermaline.data.duplicates import known_pairs, same_facts, similar_pairs, thumbnails
 from dermaline.data.table import read_table
 from dermaline.sources.archive import RawZip
 
@@ -49,8 +49,7 @@ def main() -> None:
 
 def mirrored_pairs(images: np.ndarray) -> pd.DataFrame:
     """Each pair of a photograph and another one's mirror image, once."""
-    pairs = similar_pairs(np.concatenate([images, images[:, :, ::-1]]), LEAST)
-    pairs = pairs[(pairs.a < len(images)) & (pairs.b >= len(images))].assign(b=lambda pairs: pairs.b - len(images))
+    pairs = known_pairs(images, images[:, :, ::-1], LEAST)
     return pairs[pairs.a < pairs.b]
 
 

@@ -16,7 +16,6 @@ from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
 from dermaline.evaluation import compare, slices, summary, tables
-from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference.decided import Decided, cross_fitted, decide
 from dermaline.params.evaluate import Evaluate
 
@@ -40,8 +39,9 @@ def main() -> None:
     name, final = list(models.items())[-1]
     final.decision.save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
-    files.write_json(Path("metrics/val.json"), key_metrics(details[name]["val"]))
-    files.write_json(Path("metrics/test.json"), {"test": key_metrics(details[name]["image_level"])})
+    # val's under plain names, the test's under `test`: no column of `dvc exp show` needs a path
+    files.write_json(Path("metrics/val.json"), summary.key_metrics(details[name]["val"]))
+    files.write_json(Path("metrics/test.json"), {"test": summary.key_metrics(details[name]["image_level"])})
     series = test_series(final, details[name]["image_level"], train_images, index, options)
     with files.replacing(TABLES) as folder:
         for name, table in {**series, "models": compared.reset_index()}.items():
@@ -60,11 +60,6 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
         "val": {**summary.headline(val, options), **ends, **at_threshold},
         **point,
     }
-
-
-def key_metrics(scores: dict[str, Any]) -> dict[str, float]:
-    """The few that fit a screen; in val.json under plain names, in test.json under `test`: no column needs a path."""
-    return {name: scores[name] for name in KEY_METRICS if name in scores}
 
 
 def test_series(

@@ -15,7 +15,6 @@ from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import Size, load
 from dermaline.data.duplicates import VIEWED, reduced
 from dermaline.evaluation import summary, tables
-from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference import decision
 from dermaline.inference.ensemble import load_ensemble
 from dermaline.params.evaluate import Evaluate
@@ -40,12 +39,12 @@ def main() -> None:
         what = f"{len(seen)} images of external.{name} were seen in training, {seen[0]} for one"
         print(f"warning: {what}", file=sys.stderr)
     unit = "lesion_id" if "lesion_id" in table else "image_id"
-    scores = summary.scores(table.assign(group=table[unit]), load(Evaluate, "evaluate"))
-    point = {summary.OPERATING_POINT: summary.operating_point(table.assign(group=table[unit]))}
+    grouped = table.assign(group=table[unit])
+    scores = summary.scores(grouped, load(Evaluate, "evaluate"))
+    point = {summary.OPERATING_POINT: summary.operating_point(grouped)}
     found = {**external.model_dump(), "interval_by": unit.removesuffix("_id"), "seen_in_training": seen}
     folder = Path("metrics/external")
-    key_metrics = {metric: scores[metric] for metric in KEY_METRICS if metric in scores}
-    files.write_json(folder / f"{name}.json", {name: key_metrics})
+    files.write_json(folder / f"{name}.json", {name: summary.key_metrics(scores)})
     files.write_json(folder / f"{name}.details.json", found | {"image_level": scores} | point)
     text = table.to_csv(index=False, float_format="%.7f", lineterminator="\n")
     files.write_text(Path(f"data/external/{name}.csv"), text)

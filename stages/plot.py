@@ -87,11 +87,11 @@ def pick(rows: pd.DataFrame) -> list[int]:
 def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
     stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))
-    batch = torch.from_numpy(images).permute(0, 3, 1, 2).repeat_interleave(VARIANTS, dim=0)
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     options, generator = Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
     sizes = sizes_for(stored["size"], options.view, options.crop_from, images.shape[1:3])
     levels = [in_memory(interpolate(batch, size, mode="bilinear", antialias=True)) for size in sizes]
-    chosen = torch.arange(len(batch))
+    chosen = torch.arange(len(batch)).repeat_interleave(VARIANTS)
     made = augment(levels, chosen, stored["size"], options, generator, batch.device).permute(0, 2, 3, 1)
     return made.numpy().reshape(len(images), VARIANTS, *made.shape[1:])
 

@@ -10,7 +10,6 @@ from dermaline.training.loss import build_criterion
 
 PLAIN = {"loss": "cross_entropy", "focal_gamma": 2, "class_weight_power": 0, "sampler_power": 0}
 PLAIN |= {"label_smoothing": 0, "logit_adjustment": 0, "class_weight_from": 0, "class_weight_to": 0}
-PLAIN |= {"teachers": [], "distillation": 0.5}
 RANDOM = np.random.default_rng(0)
 LABELS = np.repeat(np.arange(7), [60, 50, 100, 10, 110, 650, 20])  # as uneven as HAM10000
 LOGITS, TARGET = RANDOM.normal(size=(40, 7)) * 3, RANDOM.integers(0, 7, 40)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
-from dermaline.evaluation.metrics import KEY_METRICS
+from dermaline.evaluation.summary import key_metrics
 from dermaline.inference.decision import load
 from dermaline.models.model_io import check_clean, read_model_info
 from dermaline.params import whole
@@ -53,8 +53,7 @@ def write() -> str:
             raise DermalineError(f"models/{name}: trained on generated images, which is nothing to release")
         check_clean(name, known)
     for name, known in said.items():
-        test = details[name]["image_level"]
-        measured = rounded({key: test[key] for key in KEY_METRICS if key in test})
+        measured = rounded(key_metrics(details[name]["image_level"]))
         _write(name, known | {"predict": views, "test": measured})
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
     decision.model_copy(update={"models": halves}).save(DECISION)

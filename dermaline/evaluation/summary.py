@@ -15,6 +15,7 @@ from dermaline.evaluation import bootstrap, ranking, rates, tables
 from dermaline.evaluation.metrics import (
     BIASED_BY_REDRAWING,
     HEADLINE,
+    KEY_METRICS,
     OF_DECISIONS,
     PER_CLASS,
     Metric,
@@ -32,6 +33,11 @@ FEWEST_LESIONS = 10  # of a class, below which redrawing is far too sure of it
 def headline(table: pd.DataFrame, options: Evaluate) -> dict[str, float]:
     """Point estimates of the headline metrics, without those that have no value."""
     return _finite(_point_estimates(_headline(options), table))
+
+
+def key_metrics(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The few of `scores` or `headline` that fit a screen."""
+    return {name: scores[name] for name in KEY_METRICS if name in scores}
 
 
 def scores(table: pd.DataFrame, options: Evaluate, left_out: frozenset[str] = frozenset()) -> dict[str, Any]:

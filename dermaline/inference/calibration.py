@@ -40,14 +40,19 @@ def fit_temperature(truth: Ints, probabilities: Floats) -> float:
     return float(np.exp(found.x))
 
 
+def apply_factors(probabilities: Floats, factors: Floats) -> Floats:
+    """`probabilities` times a factor for each class, [C], each row summing to 1 again."""
+    weighted = probabilities * factors
+    return weighted / weighted.sum(axis=1, keepdims=True)
+
+
 def apply_prior_shift(probabilities: Floats, prior: Floats, prior_exponent: float) -> Floats:
     """`probabilities * prior^power`, each row summing to 1 again: a positive power gives frequent classes their due.
 
     A network that was trained with class weights n^-a, or a sampler to that effect, believes in classes as frequent as
     n^(1-a); a power of a undoes that (Saerens et al. 2002).
     """
-    weighted = probabilities * prior**prior_exponent
-    return weighted / weighted.sum(axis=1, keepdims=True)
+    return apply_factors(probabilities, prior**prior_exponent)
 
 
 def fit_temperature_and_prior_exponent(truth: Ints, probabilities: Floats, prior: Floats) -> tuple[float, float]:
@@ -65,12 +70,6 @@ def fit_temperature_and_prior_exponent(truth: Ints, probabilities: Floats, prior
     start, bounds = [np.log(fit_temperature(truth, probabilities)), 0.0], [(-most, most), (0, LARGEST_EXPONENT)]
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x
     return float(np.exp(found[0])), float(found[1])
-
-
-def apply_factors(probabilities: Floats, factors: Floats) -> Floats:
-    """`probabilities` times a factor for each class, [C], each row summing to 1 again."""
-    weighted = probabilities * factors
-    return weighted / weighted.sum(axis=1, keepdims=True)
 
 
 def fit_temperature_and_factors(truth: Ints, probabilities: Floats) -> tuple[float, Floats]:

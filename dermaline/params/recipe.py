@@ -83,8 +83,6 @@ class Loss(Section):
     class_weight_to: Fraction
     sampler_power: Power
     label_smoothing: Annotated[float, within(0, 0.5)]
-    teachers: list[str]
-    distillation: Fraction
     logit_adjustment: Annotated[float, within(0, 3)]
 
 
@@ -109,7 +107,12 @@ class Mixing(Section):
     metadata_dropout: Fraction
 
 
-class Train(Mixing, Augment, Loss, Optimizer, Architecture, Input):
+class Distillation(Section):
+    teachers: list[str]
+    distillation: Fraction
+
+
+class Train(Mixing, Augment, Distillation, Loss, Optimizer, Architecture, Input):
     """What every recipe does unless its own file states otherwise.
 
     Flat on purpose: a recipe's file then states a key or does not, and what it states is no merge of two mappings.

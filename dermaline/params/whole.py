@@ -39,8 +39,7 @@ class Params(Section):
         if not self.ensemble:
             raise ValueError("ensemble: is empty; name at least one recipe, a file of recipes/")
         for name in self.ensemble:
-            if not NAME.fullmatch(name):
-                raise ValueError(f"ensemble: {name!r} is no name: letters, digits, _ and - only")
+            _check_name("ensemble", name)
             if self.ensemble.count(name) > 1:
                 raise ValueError(f"ensemble: '{name}' is there twice; one model counts once")
         if "ensemble" in self.ensemble:
@@ -54,9 +53,13 @@ class Params(Section):
     @model_validator(mode="after")
     def _external_have_names(self) -> "Params":
         for name in self.external:
-            if not NAME.fullmatch(name):
-                raise ValueError(f"external: {name!r} is no name: letters, digits, _ and - only")
+            _check_name("external", name)
         return self
+
+
+def _check_name(key: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{key}: {name!r} is no name: letters, digits, _ and - only")
 
 
 def ensemble() -> list[str]:

@@ -109,7 +109,6 @@ class Trainer:
         images = self.images_an_epoch * sum(phase.epochs for phase in recipe.phases)
         silent = None if fabric.is_global_zero else True  # None: shown on a terminal
         self.bar = tqdm(total=images, unit=" images", leave=False, disable=silent)
-        self.views = {phase.name: recipe.in_phase(phase).view for phase in recipe.phases}
         self.val_views: list[torch.Tensor] = []  # of the phase
         self.history: list[dict[str, Any]] = []
         self.best = BestEpochs(recipe.mean_of_best)
@@ -157,10 +156,11 @@ class Trainer:
     def begin(self, phase: Phase) -> "PhaseState":
         """Make ready for the epochs of a phase."""
         self._start_training(phase)
-        self.val_views = self._val_views(self.views[phase.name])
+        recipe = self.recipe.in_phase(phase)
+        self.val_views = self._val_views(recipe.view)
         model = self.fabric.setup_module(self.network)  # anew: which gradients there are to be shared has changed
         optimizer = self.fabric.setup_optimizers(build_optimizer(self.network, self.recipe, phase))
-        return PhaseState(phase, self.recipe.in_phase(phase), model, optimizer, self.train, self.size, self.rank_slice)
+        return PhaseState(phase, recipe, model, optimizer, self.train, self.size, self.rank_slice)
 
     def _start_training(self, phase: Phase) -> None:
         self.network.start_training(first_layer=phase.first_layer if phase.backbone else None)
@@ -194,7 +194,7 @@ class Trainer:
                 f"{self.monitored} is {row[self.monitored]} in epoch {epoch}; monitor another score, or lower lr"
             )
         self.history.append(row)
-        if self.views[state.phase.name] == self.recipe.view:  # by another view's validation it can't be compared
+        if state.recipe.view == self.recipe.view:  # by another view's validation it can't be compared
             self.best.offer(self.scores(state.phase.name)[-1], epoch, self._evaluated())
         scores = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if key.startswith(("train_", "val_")))
         return f"epoch {epoch} ({state.phase.name})  {scores}  {self.images_an_epoch / seconds:.0f} images/s"
