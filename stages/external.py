@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from dermaline.base import errors, files
-from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import Size, load
 from dermaline.data.duplicates import VIEWED, reduced
-from dermaline.evaluation import summary, tables
+from dermaline.evaluation import summary
 from dermaline.inference import decision
 from dermaline.inference.ensemble import load_ensemble
 from dermaline.params.evaluate import Evaluate
@@ -65,10 +64,7 @@ def predicted(truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple
     for block in photographs.decoded(found, sizes, load(float, "prepare.max_megapixels")):
         for photograph, reason in block.bad.items():
             raise errors.DermalineError(f"{photograph}: {reason}; replace it, or take it out of the truth")
-        said = ensemble(block.images, None)
-        shares = pd.DataFrame(said.probabilities, columns=list(CLASSES)).assign(image_id=block.image_ids)
-        chosen = np.array(CLASSES)[said.predicted]
-        parts.append(shares.assign(predicted=chosen, **{tables.SUSPECTED: said.is_melanoma_suspect}))
+        parts.append(ensemble(block.images, None).table(block.image_ids))
         thumbnails.append(reduced(block.images[VIEWED]))
     return truth.merge(pd.concat(parts), on="image_id"), np.concatenate(thumbnails)
 

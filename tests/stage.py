@@ -7,12 +7,28 @@ from pathlib import Path
 
 from closure import ROOT
 
+CHAIN = """
+import runpy, sys
+for stage in sys.argv[1:]:
+    name, *sys.argv[1:] = stage.split(":")
+    runpy.run_module(f"stages.{name}", run_name="__main__")
+"""
+
 
 def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m stages.NAME` in `folder`, which holds its own params.yaml and data."""
     command = [sys.executable, "-m", f"stages.{name}", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def run_chain(folder: Path, *stages: str, **environment: str) -> None:
+    """Run stages (`prepare`, `train:lite0`) in one process: importing torch takes longer than they do."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
+    done = subprocess.run(
+        [sys.executable, "-c", CHAIN, *stages], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def error_line(result: subprocess.CompletedProcess[str]) -> str:

@@ -15,7 +15,7 @@ import torch
 from closure import ROOT
 from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
-from stage import run_stage
+from stage import run_chain
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
@@ -55,8 +55,7 @@ def folder(tmp_path_factory):
     put_parameters(folder, small | {"evaluate.bootstrap": 20, "evaluate.calibration": "none"})
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "dermaline").symlink_to(ROOT / "dermaline")
-    for stage in ("download", "prepare"):
-        assert run_stage(folder, stage).returncode == 0
+    run_chain(folder, "download", "prepare")
     index = pd.read_csv(folder / "data/prepared/index.csv")
     index["image_id"] = index["image_id"].str.removeprefix("SYN_")
     index["dx"] = np.array(CLASSES)[pd.factorize(index["group"])[0] % 7]

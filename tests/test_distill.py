@@ -52,7 +52,7 @@ def test_a_student_of_teachers_alone_comes_to_say_what_they_say(tmp_path, monkey
     """With no share for the labels, and labels that say otherwise."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     folder = teacher(tmp_path / "model", 3)
-    phases = [tiny.phase("all", 12, 1, 1)]
+    phases = [tiny.phase("all", 6, 1, 1)]
     quiet = {"mixup": 0.2, "class_weight_power": 0, "label_smoothing": 0, "ema": 0, "patience": 100}
     quiet |= {"backbone": "resnet10t", "drop_path": 0.0, "weights": "none", "phases": phases, "distillation": 1.0}
     far = []

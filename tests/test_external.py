@@ -1,25 +1,27 @@
 """Photographs of elsewhere are scored with the fitted decision as it is; what training has seen of them is said."""
 
 import json
+import sys
 import zipfile
 
 import pandas as pd
 import pytest
 from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from stage import run_stage
 from test_duplicates import SHIFT, facts, frame, jpeg
 from test_predict_command import DECISION, save_model
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.sources.archive import writing
+from stages import external
 
 DX = ("mel", "nv", "nv", "bkl", "mel", "bcc", "df", "vasc")
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
     """A trained model with its decision, eight photographs that it learned from, and eight of elsewhere in a zip.
 
     Of these, the first is one of the former under another name, its frame shifted; the second shows a lesion of them.
@@ -48,14 +50,17 @@ def project(tmp_path):
     truth = pd.DataFrame({"image_id": [f"p{n}" for n in range(8)], "dx": DX})
     truth = truth.assign(lesion_id=["x0", "own2", "x2", "x2", *(f"x{n}" for n in range(4, 8))])
     truth.assign(dx=truth.dx.mask(truth.lesion_id == "x2", "nv")).to_csv(tmp_path / "clinic.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["external", "clinic"])
     return tmp_path
 
 
-def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project):
-    result = run_stage(project, "external", "clinic")
-    assert result.returncode == 0, result.stderr
-    assert "note: 1 photographs in clinic.zip are not in clinic.csv" in result.stderr
-    assert "warning: 2 images of external.clinic were seen in training, p0 for one" in result.stderr
+def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project, capsys):
+    external.main()
+    said = capsys.readouterr().err
+    assert "note: 1 photographs in clinic.zip are not in clinic.csv" in said
+    assert "warning: 2 images of external.clinic were seen in training, p0 for one" in said
     table = pd.read_csv(project / "data/external/clinic.csv")
     assert (table[[*CLASSES]].sum(axis=1) - 1).abs().max() < 1e-5
     assert table.melanoma_suspected.tolist() == (table.mel >= DECISION.melanoma_threshold).tolist()
@@ -72,15 +77,12 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project)
     ("change", "said"),
     [
         (lambda root: (root / "clinic.csv").write_text("image_id,dx\np0,nv\np77,mel\n"), "p77 for one; add them"),
-        (
-            lambda root: (root / "models/first/model.safetensors").write_bytes(b""),
-            "not the model that the",
-        ),
+        (lambda root: (root / "models/first/model.safetensors").write_bytes(b""), "not the model that the"),
     ],
 )
 def test_what_is_not_there_or_not_the_last_run_s_is_one_line(project, change, said):
     change(project)
-    result = run_stage(project, "external", "clinic")
-    assert result.returncode == 1
-    assert said in result.stderr.splitlines()[-1]
+    with pytest.raises(DermalineError, match=said) as problem:
+        external.main()
+    assert "\n" not in str(problem.value)
     assert not (project / "metrics/external").exists()

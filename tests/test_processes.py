@@ -13,7 +13,7 @@ import tiny
 import torch
 from closure import ROOT
 from parameters import put_parameters
-from stage import run_stage
+from stage import run_chain
 from torch import nn
 
 from dermaline.base.errors import DermalineError
@@ -38,8 +38,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     small = {"data.synthetic.images": 210, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
     put_parameters(folder, small, recipe=PLAIN)
-    for stage in ("download", "prepare", "split"):
-        assert run_stage(folder, stage).returncode == 0
+    run_chain(folder, "download", "prepare", "split")
     return folder
 
 
@@ -72,6 +71,7 @@ def as_alone(together: pd.DataFrame, alone: pd.DataFrame) -> None:
     assert together.train_loss.iloc[-1] < together.train_loss.iloc[0]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(project, alone):
     together, said = train(project, "torchrun")
     as_alone(together, alone)
@@ -81,6 +81,7 @@ def test_two_processes_have_the_loss_curve_of_one(project, alone):
     assert not list((project / ".scratch").glob("*"))
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_they_go_on_from_the_last_epoch_to_the_same_curve(project, alone):
     training = started(project, "fabric")
     assert any(line.startswith("epoch 1 ") for line in training.stdout)

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from closure import ROOT
 from parameters import put_parameters
-from stage import error_line, run_stage
+from stage import error_line, run_chain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dermaline.compute import setup_fabric
@@ -33,8 +33,7 @@ def project(tmp_path_factory) -> Path:
     small = {"data.synthetic.images": 210, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
     phases = [tiny.phase("head", 1, 0, 3), tiny.phase("all", EPOCHS - 1, 0.5, 1)]
     put_parameters(folder, small | {"compute.tensorboard": True, "train.phases": phases, "train.size": [32, 48]})
-    for stage in ("download", "prepare", "split"):
-        assert run_stage(folder, stage).returncode == 0
+    run_chain(folder, "download", "prepare", "split")
     return folder
 
 

@@ -1,15 +1,12 @@
 """The same bytes on every x86-64 CPU: all stages, under other instruction sets and another number of threads."""
 
 import hashlib
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from closure import ROOT
 from parameters import put_parameters
+from stage import run_chain
 
 # What an old CPU would be, in the libraries' own switches. Nothing may depend on it: the stages set their own.
 OLD = {
@@ -34,29 +31,18 @@ SMALL = {
 }
 
 
-# Several stages in one process: importing torch takes longer than they do.
-CHAIN = """
-import runpy, sys
-for stage in sys.argv[1:]:
-    name, *sys.argv[1:] = stage.split(":")
-    runpy.run_module(f"stages.{name}", run_name="__main__")
-"""
-
-
 def digests(folder: Path, environment: dict[str, str], *, data_only: bool = False) -> dict[str, str]:
     """Run the stages; the SHA-256 of every file that they wrote."""
     folder.mkdir()
     put_parameters(folder, SMALL)
     processes = [DATA] if data_only else [DATA, ("train:lite0", "predict:lite0", "evaluate", "plot")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
     for stages in processes:
-        subprocess.run(
-            [sys.executable, "-c", CHAIN, *stages], cwd=folder, env=environment, check=True, capture_output=True
-        )
+        run_chain(folder, *stages, **environment)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the switches are those of x86-64")
 def test_every_file_of_the_pipeline_has_the_same_bytes_whatever_the_cpu(tmp_path):
     native = digests(tmp_path / "native", {})

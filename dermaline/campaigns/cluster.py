@@ -51,7 +51,7 @@ def run_all(
         DermalineError: the scheduler can't be reached.
     """
     deadline, (name, amount), errors = time.time() + 60 * minutes, needs, []
-    if not trainings:
+    if not trainings or minutes <= 0:
         return []
     with _client(jobs, {name: amount}, scheduler) as client:
         options = {"resources": {name: amount}, "pure": False}

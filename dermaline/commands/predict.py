@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -15,6 +14,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
+from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
@@ -139,17 +139,9 @@ def _write(
 
 
 def _own(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:
-    is_melanoma_suspect = (
-        "" if prediction.is_melanoma_suspect is None else np.where(prediction.is_melanoma_suspect, "true", "false")
-    )
-    shown = {
-        name: [f"{value:.7f}" for value in column]
-        for name, column in zip(CLASSES, prediction.probabilities.T, strict=True)
-    }
-    predicted = np.array(CLASSES)[prediction.predicted]
-    return pd.DataFrame(
-        {"image_id": image_ids, "predicted": predicted, **shown, "melanoma_suspected": is_melanoma_suspect}
-    )
+    table = prediction.table(image_ids)
+    shown = {name: table[name].map("{:.7f}".format) for name in CLASSES}
+    return table.assign(**shown, **{SUSPECTED: table[SUSPECTED].map({True: "true", False: "false"})})
 
 
 def _isic(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import Size, checked
 from dermaline.evaluation.scores import Bools, Floats, Ints
+from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member, load_member
 from dermaline.models.model_io import read_model_info
@@ -23,6 +25,13 @@ class Prediction(NamedTuple):
     predicted: Ints  # [N] class numbers
     is_melanoma_suspect: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
     confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `Decision.confidences`
+
+    def table(self, image_ids: Sequence[str]) -> pd.DataFrame:
+        """A row an image: `image_id`, `predicted` (a class's name), a probability of each class, `SUSPECTED`."""
+        shares = dict(zip(CLASSES, self.probabilities.T, strict=True))
+        predicted = np.array(CLASSES)[self.predicted]
+        facts = {"image_id": image_ids, "predicted": predicted, **shares, SUSPECTED: self.is_melanoma_suspect}
+        return pd.DataFrame(facts)
 
 
 class Ensemble(NamedTuple):
