@@ -60,10 +60,11 @@ def pages() -> dict[Path, dict[str, str]]:
         Path("docs/results.md"): {
             "runs": runs_table(runs),
             "classes": classes_table(DATA / "lite0_mixed"),
-            "ideas": ideas_table(pd.read_csv(DATA / "ideas.csv")),
+            "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
             "small": campaign_table("small"),
         },
+        Path("docs/using-a-model.md"): {"sizes": validation_table(pd.read_csv(DATA / "sizes.csv"))},
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
     }
 
@@ -117,8 +118,8 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
     return _markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
 
 
-def ideas_table(rows: pd.DataFrame) -> str:
-    """What `benchmarks.ideas` wrote, as a Markdown table."""
+def validation_table(rows: pd.DataFrame) -> str:
+    """What a benchmark on validation images wrote, as a Markdown table with the differences from its first row."""
     return _markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
 
 
