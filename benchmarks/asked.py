@@ -1,8 +1,15 @@
-"""What the benchmarks of results are asked on the command line."""
+"""What the benchmarks of results are asked on the command line, and how they keep their answer."""
 
 import argparse
+from collections.abc import Mapping
 
-from dermaline.commands.record import check_data
+import pandas as pd
+from lightning_fabric import Fabric
+
+from dermaline.commands.record import check_data, keep_table
+from dermaline.compute import in_words
+from dermaline.evaluation.compare import models_table
+from dermaline.params.whole import read as read_params
 
 
 def asked(description: str, models: str | None = None) -> argparse.Namespace:
@@ -18,3 +25,18 @@ def asked(description: str, models: str | None = None) -> argparse.Namespace:
     chosen = parser.parse_args()
     check_data(chosen.data)
     return chosen
+
+
+def keep(name: str, chosen: argparse.Namespace, tables: Mapping[str, pd.DataFrame], device: Fabric) -> pd.DataFrame:
+    """Compare decided predictions on validation images with the first of them, into results/DATA/NAME.csv.
+
+    Args:
+        name: of the benchmark.
+        chosen: what it was asked, see `asked`.
+        tables: of each row, see `models_table`, whose result this gives.
+        device: on which the models ran.
+    """
+    table = models_table(tables, read_params().evaluate).assign(seeds=1, machine=in_words(device))
+    words = " ".join([name, *getattr(chosen, "models", [])])
+    keep_table(table, name, chosen.data, "val", f"python -m benchmarks.{words} --data {chosen.data}")
+    return table

@@ -15,15 +15,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from benchmarks.asked import asked
+from benchmarks.asked import asked, keep
 from dermaline.base import errors
 from dermaline.base.classes import CLASSES
 from dermaline.blocks import blocks
-from dermaline.commands import record
-from dermaline.compute import in_words
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, read_split
-from dermaline.evaluation.compare import models_table
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
@@ -65,9 +62,7 @@ def main() -> None:
         table["ensemble"] = judged(every)
         table |= {f"ensemble, calibration: {kind}": judged(every, calibration=kind) for kind in ("prior", "vector")}
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
-    found = models_table(table, options).assign(seeds=1, machine=in_words(first.member.device))
-    command = f"python -m benchmarks.ideas {' '.join(chosen.models)} --data {chosen.data}"
-    record.keep_table(found, "ideas", chosen.data, "val", command)
+    found = keep("ideas", chosen, table, first.member.device)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
     print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
 

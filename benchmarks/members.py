@@ -13,13 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.asked import asked
+from benchmarks.asked import asked, keep
 from dermaline.base import errors
-from dermaline.commands import record
-from dermaline.compute import in_words, setup_fabric
+from dermaline.compute import setup_fabric
 from dermaline.data.batches import read_split
 from dermaline.evaluation import scores, tables
-from dermaline.evaluation.compare import models_table
 from dermaline.inference.calibration import apply_temperature, fit_temperature
 from dermaline.inference.decided import cross_fitted
 from dermaline.params.whole import read as read_params
@@ -37,10 +35,7 @@ def main() -> None:
     found["the best of them, chosen"] = cross_fitted(members, train_images, options, lambda seen: greedy(seen)[:1])
     found["greedy selection"] = cross_fitted(members, train_images, options, greedy)
     found["all together"] = cross_fitted(members, train_images, options)
-    machine = in_words(setup_fabric("cpu", "32-true"))
-    table = models_table(found, options).assign(seeds=1, machine=machine)
-    command = f"python -m benchmarks.members {' '.join(chosen.models)} --data {chosen.data}"
-    record.keep_table(table, "members", chosen.data, "val", command)
+    table = keep("members", chosen, found, setup_fabric("cpu", "32-true"))
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]
     print(table[["model", *shown]].to_string(index=False, float_format="%.4f"))
     print("chosen on all of val:", ", ".join(greedy({name: of[of["split"] == "val"] for name, of in members.items()})))

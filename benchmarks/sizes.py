@@ -7,29 +7,25 @@ data/split.csv and released/; writes results/DATA/sizes.csv.
 """
 
 import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.asked import asked
+from benchmarks.asked import asked, keep
 from dermaline.base import errors
-from dermaline.blocks import blocks
-from dermaline.commands import predict, record
-from dermaline.compute import in_words
+from dermaline.commands import predict
 from dermaline.data.batches import read_split
-from dermaline.data.decode import decode
-from dermaline.evaluation.compare import models_table
-from dermaline.evaluation.tables import decided
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
 from dermaline.sources.archive import RawZip
+from dermaline.user_files import photographs
 from dermaline.user_files.external import IMAGES
 
 SIZES = {"as they are": None, "1024x768": (1024, 768), "320x240": (320, 240)}  # width, height
 QUALITY = 92  # of the JPEG
-BLOCK = 32
 
 
 def main() -> None:
@@ -38,10 +34,8 @@ def main() -> None:
     selection = predict.choose([], None, last_run=False)
     how = ("auto", params.predict, params.prepare.size)
     ensemble = load_ensemble(selection.folders, selection.decision, *how)
-    table = {name: predicted(ensemble, rows, size, params.prepare.max_megapixels) for name, size in SIZES.items()}
-    machine = in_words(ensemble.members[0].device)
-    found = models_table(table, params.evaluate).assign(seeds=1, machine=machine)
-    record.keep_table(found, "sizes", chosen.data, "val", f"python -m benchmarks.sizes --data {chosen.data}")
+    tables = {name: predicted(ensemble, rows, size, params.prepare.max_megapixels) for name, size in SIZES.items()}
+    found = keep("sizes", chosen, tables, ensemble.members[0].device)
     print(found[["model", "accuracy", "balanced_accuracy", "macro_auc"]].to_string(index=False, float_format="%.4f"))
 
 
@@ -50,15 +44,14 @@ def predicted(
 ) -> pd.DataFrame:
     """The rows with what the ensemble says of their photographs at another size."""
     source, parts = RawZip(IMAGES), []
-    for part in tqdm(list(blocks(len(rows), BLOCK))):
-        files = [resized(source.read(name), size) for name in rows["image_id"].iloc[part]]
-        images = {
-            prepared: np.stack([decode(file, prepared, max_megapixels) for file in files])
-            for prepared in set(ensemble.prepared_sizes)
-        }
-        said = ensemble(images, None)
-        parts.append(decided(rows.iloc[part], said.probabilities, said.predicted))
-    return pd.concat(parts)
+    with TemporaryDirectory() as folder, tqdm(total=len(rows)) as progress:
+        for name in rows["image_id"]:
+            Path(folder, f"{name}.jpg").write_bytes(resized(source.read(name), size))
+        found = photographs.find([Path(folder)])
+        for block in photographs.decoded(found, sorted(set(ensemble.prepared_sizes)), max_megapixels):
+            parts.append(ensemble(block.images, None).table(block.image_ids))
+            progress.update(len(block.image_ids))
+    return rows.merge(pd.concat(parts), on="image_id", validate="one_to_one")
 
 
 def resized(file: bytes, size: tuple[int, int] | None) -> bytes:

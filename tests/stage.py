@@ -15,19 +15,21 @@ for stage in sys.argv[1:]:
 """
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """That of a stage of this code in `folder`."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
+
+
 def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m stages.NAME` in `folder`, which holds its own params.yaml and data."""
     command = [sys.executable, "-m", f"stages.{name}", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
 
 
-def run_chain(folder: Path, *stages: str, **environment: str) -> None:
+def run_chain(folder: Path, *stages: str, **changes: str) -> None:
     """Run stages (`prepare`, `train:lite0`) in one process: importing torch takes longer than they do."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)} | environment
-    done = subprocess.run(
-        [sys.executable, "-c", CHAIN, *stages], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command, variables = [sys.executable, "-c", CHAIN, *stages], environment(folder) | changes
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from closure import ROOT
 from parameters import put_parameters
-from stage import run_chain
+from stage import environment, run_chain
 from torch import nn
 
 from dermaline.base.errors import DermalineError
@@ -46,9 +45,8 @@ def started(project, start: str) -> subprocess.Popen:
     """A training, started in one of the ways, in a process group of its own."""
     devices, command = STARTS[start]
     put_parameters(project, {"compute.device": "cpu", "compute.devices": devices})
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(project)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
-    return subprocess.Popen([*command, "-m", "stages.train", "lite0"], cwd=project, env=environment, **pipes)
+    return subprocess.Popen([*command, "-m", "stages.train", "lite0"], cwd=project, env=environment(project), **pipes)
 
 
 def train(project, start: str) -> tuple[pd.DataFrame, str]:

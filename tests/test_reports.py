@@ -15,7 +15,7 @@ import pytest
 import tiny
 from closure import ROOT
 from parameters import put_parameters
-from stage import error_line, run_chain
+from stage import environment, error_line, run_chain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dermaline.compute import setup_fabric
@@ -38,8 +38,8 @@ def project(tmp_path_factory) -> Path:
 
 
 def started(project: Path, **options) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(project)}
-    return subprocess.Popen([sys.executable, "-m", "stages.train", "lite0"], cwd=project, env=environment, **options)
+    command = [sys.executable, "-m", "stages.train", "lite0"]
+    return subprocess.Popen(command, cwd=project, env=environment(project), **options)
 
 
 def rows_seen(project: Path, training: subprocess.Popen, until: int) -> list[int]:
@@ -114,6 +114,6 @@ def test_without_its_package_tensorboard_is_refused_in_one_line(project, tmp_pat
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     put_parameters(project, recipe={"seed": 5})
     command = [sys.executable, "-m", "stages.train", "lite0"]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "DVC_ROOT": str(project)}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    hidden = environment(project) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = subprocess.run(command, cwd=project, env=hidden, capture_output=True, text=True)
     assert "compute.tensorboard: tensorboard is not installed; pip install -r" in error_line(done)

@@ -45,7 +45,7 @@ def run_all(
         needs: a resource, and how much of it a training takes of its worker.
         jobs: trainings at a time, on the local cluster.
         scheduler: the address of one that runs; None starts a local cluster.
-        minutes: after these nothing is started, and what runs is stopped.
+        minutes: after these nothing is started, and what runs is stopped; with none, no cluster is either.
 
     Raises:
         DermalineError: the scheduler can't be reached.
