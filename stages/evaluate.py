@@ -15,12 +15,15 @@ import pandas as pd
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
-from dermaline.evaluation import compare, slices, summary, tables
+from dermaline.evaluation import compare, slices, summary, tables, uncertainty
+from dermaline.evaluation.scores import Bools
+from dermaline.inference import conformal
 from dermaline.inference.decided import Decided, cross_fitted, decide
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
 INDEX = ("data/prepared/index.csv", "data/split.csv")
+SET_COVERAGES = (0.9, 0.95)
 PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 
 
@@ -59,6 +62,7 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
         "lesion_averaged": summary.scores(model.lesions, options),
         "val": {**summary.headline(val, options), **ends, **at_threshold},
         **point,
+        "selective": uncertainty.selective(model.test),
     }
 
 
@@ -72,8 +76,23 @@ def test_series(
         "per_class": summary.per_class_rows(scores, train_images),
         "protocols": slices.protocol_rows(final.test, final.lesions, options),
         "slices": slices.slice_rows(final.test, index, options),
+        "risk": uncertainty.risk_rows(final.test),
+        "sets": uncertainty.set_rows(final.test, sets(final), index),
         **{f"roc/{name}": summary.roc_rows(final.test, name) for name in CLASSES},
         **{f"pr/{name}": summary.precision_rows(final.test, name) for name in CLASSES},
+    }
+
+
+def sets(final: Decided) -> dict[tuple[str, float], Bools]:
+    """The sets of diagnoses of the test images, of either kind and for `SET_COVERAGES`, fitted on val."""
+    val, test = tables.probabilities(final.val), tables.probabilities(final.test)
+    truth, group, predicted = tables.truth(final.val), final.val["group"].to_numpy(), final.decision.diagnose(test)
+    return {
+        (kind, share): conformal.members(
+            test, predicted, conformal.fit_thresholds(truth, val, group, share, kind == "by class")
+        )
+        for kind in ("marginal", "by class")
+        for share in SET_COVERAGES
     }
 
 

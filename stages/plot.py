@@ -1,7 +1,6 @@
 """Draw every figure of the final model, the recipes and the data into plots/figures/.
 
-Reads what `evaluate` wrote (plots/evaluation/, metrics/details.json), plots/training/RECIPE.csv,
-models/RECIPE/recipe.json of the first recipe, data/split.csv and data/prepared/.
+Reads plots/evaluation/, metrics/details.json, plots/training/, the first recipe's recipe.json, and data/.
 """
 
 import json
@@ -18,7 +17,7 @@ from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
 from dermaline.data.photographs import in_memory, sizes_for
-from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.figures import dataset, diagnostics, style, training, uncertainty
 from dermaline.params.plot import Plot
 from dermaline.params.recipe import Recipe
 from dermaline.portable import pin
@@ -34,12 +33,13 @@ def main() -> None:
     files.keep_only(PLOTS / "training", [f"{name}.csv" for name in recipes])
     tables = [pd.read_csv(path, dtype={"image_id": str}) for path in (PREPARED / "index.csv", "data/split.csv")]
     index = tables[0].merge(tables[1], on="image_id")
+    learned = {name: pd.read_csv(PLOTS / f"training/{name}.csv") for name in recipes}
     images = np.load(PREPARED / "images.npy", mmap_mode="r")
     with files.replacing(PLOTS / "figures") as folder:
         folder.mkdir()
         for name, drawn in (
             *evaluation_figures(options.palette),
-            *training_figures(recipes, options.palette),
+            *((f"training_{name}", training.history(learned[name], name, options.palette)) for name in recipes),
             *dataset_figures(index, images, recipes[0], options.palette),
         ):
             style.save(drawn, folder / f"{name}.png", options.dpi)
@@ -47,24 +47,24 @@ def main() -> None:
 
 def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
     """The final model on the test split."""
-    details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
-    scores = list(details.values())[-1]["image_level"]  # of the final model
-    confusion, classes = pd.read_csv(TABLES / "confusion.csv"), pd.read_csv(TABLES / "per_class.csv")
-    roc, pr = ({name: pd.read_csv(TABLES / kind / f"{name}.csv") for name in CLASSES} for kind in ("roc", "pr"))
+    final = list(json.loads(Path("metrics/details.json").read_text(encoding="utf-8")).values())[-1]
+    scores, area = final["image_level"], final["selective"]["risk_area"]
+
+    def table(name: str) -> pd.DataFrame:
+        return pd.read_csv(TABLES / f"{name}.csv")
+
+    confusion, classes, risk = table("confusion"), table("per_class"), table("risk")
+    roc, pr = ({name: table(f"{kind}/{name}") for name in CLASSES} for kind in ("roc", "pr"))
     yield "confusion_counts", diagnostics.confusion_matrix(confusion, share=False)
     yield "confusion_shares", diagnostics.confusion_matrix(confusion, share=True)
     yield "roc", diagnostics.roc(roc, classes, scores["macro_auc"], palette)
     yield "precision_recall", diagnostics.precision_recall(pr, classes, scores["macro_average_precision"], palette)
-    yield "reliability", diagnostics.reliability(pd.read_csv(TABLES / "reliability.csv"), scores["ece"], palette)
+    yield "reliability", diagnostics.reliability(table("reliability"), scores["ece"], palette)
     yield "f1_by_class", diagnostics.f1_by_class(classes, palette)
     yield "f1_by_train_images", diagnostics.f1_by_train_images(classes, palette)
-    yield "slices", diagnostics.by_slice(pd.read_csv(TABLES / "slices.csv"), palette)
-
-
-def training_figures(recipes: list[str], palette: str) -> Iterator[tuple[str, Figure]]:
-    """How each recipe learned."""
-    for name in recipes:
-        yield f"training_{name}", training.history(pd.read_csv(PLOTS / f"training/{name}.csv"), name, palette)
+    yield "slices", diagnostics.by_slice(table("slices"), palette)
+    yield "risk_coverage", uncertainty.risk_coverage(risk, area, palette)
+    yield "set_coverage", uncertainty.set_coverage(table("sets"), palette)
 
 
 def dataset_figures(index: pd.DataFrame, images: np.ndarray, recipe: str, palette: str) -> Iterator[tuple[str, Figure]]:

@@ -12,9 +12,10 @@ from PIL import Image
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_json
-from dermaline.evaluation import slices, summary, tables
+from dermaline.evaluation import slices, summary, tables, uncertainty
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
+from dermaline.figures import uncertainty as doubt
 from dermaline.params import whole
 from stages import evaluate, plot
 
@@ -33,6 +34,7 @@ def draw_all(keep=CLASSES):
     roc, pr = ({name: rows(test, name) for name in CLASSES} for rows in (summary.roc_rows, summary.precision_rows))
     truth, probabilities = tables.truth(test), tables.probabilities(test)
     scores = {name: float(metric(truth, probabilities, None)) for name, metric in HEADLINE.items()}
+    sets = {(kind, promised): probabilities > 0.05 for kind in ("marginal", "by class") for promised in (0.9, 0.95)}
     images = fakes.images(index[:40])
     samples = {name: list(images[number * 4 : number * 4 + 3 + number % 2]) for number, name in enumerate(keep)}
     return {
@@ -43,6 +45,8 @@ def draw_all(keep=CLASSES):
         "reliability": diagnostics.reliability(summary.reliability_rows(test, 15), scores["ece"], PALETTE),
         "f1_by_class": diagnostics.f1_by_class(classes, PALETTE),
         "f1_by_train_images": diagnostics.f1_by_train_images(classes, PALETTE),
+        "risk_coverage": doubt.risk_coverage(uncertainty.risk_rows(test), uncertainty.risk_area(test), PALETTE),
+        "set_coverage": doubt.set_coverage(uncertainty.set_rows(test, sets, index), PALETTE),
         "slices": diagnostics.by_slice(slices.slice_rows(test, index, OPTIONS), PALETTE),
         "training": training.history(fakes.history(), "lite0", PALETTE),
         "training_one": training.history(fakes.history(1), "a_recipe_of_one_epoch", PALETTE),
@@ -138,6 +142,6 @@ def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):
     plot.main()
     assert [path.name for path in (tmp_path / "plots/training").iterdir()] == ["lite0.csv"]
     written = {path.stem for path in (tmp_path / "plots/figures").iterdir()}
-    assert len(written) == 12
+    assert len(written) == 14
     assert {"roc", "slices", "training_lite0", "augmentation", "samples"} <= written
     assert not list((tmp_path / "plots").glob(".*"))

@@ -41,6 +41,7 @@ DECISION = Decision(
     factors=dict(zip(CLASSES, (0.25, 0.3, 0.41, 0.16, 0.41, 0.85, 0.21), strict=True)),
     tau=0.6,
     melanoma_threshold=0.14,
+    set_thresholds=dict(zip(CLASSES, (0.3, 0.2, 0.1, 0.0, 0.14, 0.4, 0.25), strict=True)),
     val_images=300,
     val_melanomas=30,
 )
@@ -172,6 +173,11 @@ def test_a_run_from_outside_agrees_with_the_pipeline_and_names_a_bad_image(proje
     np.testing.assert_allclose(table[list(CLASSES)], expected, atol=2e-6)
     assert list(table.predicted) == [CLASSES[number] for number in predicted]
     assert list(table.melanoma_suspected) == list(expected[:, MELANOMA] >= 0.14)
+    held = expected >= list(DECISION.set_thresholds.values())
+    held[np.arange(len(held)), predicted] = True
+    assert [set(names.split()) for names in table.diagnoses] == [{*np.array(CLASSES)[row]} for row in held]
+    assert [names.split()[0] for names in table.diagnoses] == list(table.predicted)
+    assert list(table.not_sure) == [names.count(" ") > 0 for names in table.diagnoses]
     # The decision rule and the threshold both matter here.
     assert (predicted != expected.argmax(axis=1)).any()
     assert set(table.melanoma_suspected) == {True, False}
@@ -190,7 +196,7 @@ def test_two_named_models_are_averaged_plainly(predict, capsys):
     mean = (one[list(CLASSES)] + other[list(CLASSES)]) / 2
     np.testing.assert_allclose(both[list(CLASSES)], mean, atol=2e-7)
     assert list(both.predicted) == list(mean.idxmax(axis=1))
-    assert both.melanoma_suspected.isna().all()
+    assert both[["melanoma_suspected", "diagnoses", "not_sure"]].isna().all(axis=None)
 
 
 def test_isic_confidences_are_largest_where_the_decision_falls(predict):

@@ -141,7 +141,8 @@ def _write(
 def _own(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:
     table = prediction.table(image_ids)
     shown = {name: table[name].map("{:.7f}".format) for name in CLASSES}
-    return table.assign(**shown, **{SUSPECTED: table[SUSPECTED].map({True: "true", False: "false"})})
+    words = {name: table[name].map({True: "true", False: "false"}) for name in (SUSPECTED, "not_sure")}
+    return table.assign(**shown, **words)
 
 
 def _isic(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:

@@ -23,7 +23,7 @@ SUMMARY = Path("results/summary.json")
 TABLE = "table"  # the kind of a row that stands for a table of models, beside `single` and `ensemble`
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
-SERIES = ("confusion", "per_class", "protocols", "slices", "models")
+SERIES = ("confusion", "per_class", "protocols", "slices", "models", "risk", "sets")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
 
 

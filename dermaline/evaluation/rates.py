@@ -16,7 +16,7 @@ from dermaline.evaluation.scores import Bools, Floats, Ints
 Ends = tuple[Floats, Floats]  # the low and the high end of an interval, or of several
 
 
-def wilson(right: Bools, group: Ints) -> Ends:
+def wilson(right: Bools, group: Ints, confidence: float = CONFIDENCE) -> Ends:
     """The score interval (Wilson 1927) of the share of rows that are right, for rows that come in groups.
 
     In place of the rows counts the effective number n of which the share p would vary as it does between groups,
@@ -26,6 +26,7 @@ def wilson(right: Bools, group: Ints) -> Ends:
     Args:
         right: [N].
         group: [N] numbers from 0.
+        confidence: how often it is to hold the share.
 
     Returns:
         Two numbers, NaN without rows.
@@ -38,7 +39,7 @@ def wilson(right: Bools, group: Ints) -> Ends:
     p = hits.sum() / total
     variance = ((hits - p * rows) ** 2).sum() / total**2 * groups / max(groups - 1, 1)
     n = np.clip(p * (1 - p) / max(variance, 1e-12), total**2 / (rows**2).sum(), groups)
-    z = ndtri((1 + CONFIDENCE) / 2)
+    z = ndtri((1 + confidence) / 2)
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
     return low, high
@@ -56,7 +57,14 @@ def of_mean(values: Floats, ends: Ends) -> Ends:
     return mean - below, mean + above
 
 
-def intervals(table: pd.DataFrame) -> dict[str, Ends]:
+def of_difference(values: tuple[float, float], ends: tuple[Ends, Ends]) -> Ends:
+    """The interval of the first of two independent values less the second, from their own (Zou & Donner 2008)."""
+    (first, second), ((low, high), (other_low, other_high)) = values, ends
+    below, above = np.hypot(first - low, other_high - second), np.hypot(high - first, second - other_low)
+    return first - second - below, first - second + above
+
+
+def intervals(table: pd.DataFrame, confidence: float = CONFIDENCE) -> dict[str, Ends]:
     """The ends of those metrics of a decided table, under their names, that are shares of rows or means of such.
 
     They are numbers for a headline metric, [C] for one of each class, and NaN where the metric has no value, or is a
@@ -68,13 +76,13 @@ def intervals(table: pd.DataFrame) -> dict[str, Ends]:
 
     def shares(rows: Bools, hits: Bools) -> Ends:
         """Of each class, for [C, N]: the share of its `rows` that are `hits`."""
-        ends = np.array([wilson(hit[own], group[own]) for own, hit in zip(rows, hits, strict=True)])
+        ends = np.array([wilson(hit[own], group[own], confidence) for own, hit in zip(rows, hits, strict=True)])
         low, high = np.where(actual.any(axis=1), ends.T, np.nan)
         return low, high
 
     recall, specificity, precision = shares(actual, called), shares(~actual, ~called), shares(called, actual)
     return {
-        "accuracy": wilson((actual & called).any(axis=0), group),
+        "accuracy": wilson((actual & called).any(axis=0), group, confidence),
         "balanced_accuracy": of_mean(scores.recall(truth, decisions), recall),
         "melanoma_sensitivity": (recall[0][MELANOMA], recall[1][MELANOMA]),
         "melanoma_specificity": (specificity[0][MELANOMA], specificity[1][MELANOMA]),

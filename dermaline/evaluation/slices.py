@@ -1,15 +1,20 @@
 """The final model on parts of the test images: kinds of patients, and the ways in which others count a test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from dermaline.evaluation import rates, tables
+from dermaline.evaluation.bootstrap import CONFIDENCE
+from dermaline.evaluation.compare import NOT_SHOWN
+from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, metrics_with_ci
 from dermaline.params.evaluate import Evaluate
 
 PROTOCOL_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")
 SHARES, MACRO = ("accuracy", "melanoma_sensitivity"), ("balanced_accuracy", "macro_auc")  # of all images, of classes
+JUDGED = ("accuracy", "balanced_accuracy", "melanoma_sensitivity")  # of a slice against all other images
 AGES: dict[str, float] = {"under 30": 30, "30 to 44": 45, "45 to 59": 60, "60 to 74": 75, "75 and over": np.inf}
 UNKNOWN = "unknown"
 
@@ -47,16 +52,17 @@ def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd
 
     Returns:
         `variable`, `value`, `images`, `lesions`, `melanomas` (their images), `classes` that the scores in `MACRO` are
-        over, then each of `SHARES` and `MACRO` with its interval (NaN without a value), and `note`; a slice of fewer
-        than `FEWEST_LESIONS` lesions has its counts and a note that says so. A variable that is the same for all has
-        no rows.
+        over, then each of `SHARES` and `MACRO` with its interval (NaN without a value), `note`, and what `_judged`
+        says; a slice of fewer than `FEWEST_LESIONS` lesions has its counts and a note that says so. A variable that is
+        the same for all has no rows.
     """
     facts = described(index).set_index("image_id").loc[test["image_id"]]
-    rows = [_row("all", "all", test, options)]
+    parts = {("all", "all"): np.ones(len(test), dtype=bool)}
     for variable in [name for name in facts if facts[name].nunique() > 1]:
         column = facts[variable].to_numpy()
-        rows += [_row(variable, value, test[column == value], options) for value in _values(variable, facts[variable])]
-    return pd.DataFrame(rows)
+        parts |= {(variable, value): column == value for value in values(variable, facts[variable])}
+    rows = pd.DataFrame(_row(*names, test[inside], options) for names, inside in parts.items())
+    return rows.join(_judged(test, list(parts.values())))
 
 
 def described(index: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +74,7 @@ def described(index: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _values(variable: str, column: pd.Series) -> list[str]:
+def values(variable: str, column: pd.Series) -> list[str]:
     """The values that occur: ages in order, others from frequent to rare; unknown last."""
     counts = column.value_counts()
     known = list(AGES) if variable == "age" else sorted(counts.index, key=lambda value: (-counts[value], value))
@@ -93,3 +99,47 @@ def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> d
         **scores,
         "note": f"fewer than {FEWEST_LESIONS} lesions: not scored" if few else "",
     }
+
+
+def _judged(test: pd.DataFrame, parts: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Each part of the images, [N] bools, against all the others: for each of `JUDGED` a difference and a verdict.
+
+    The two sides share no image, so nothing is paired: the interval is made of theirs. It holds for all of the
+    differences at once (Bonferroni), for of twenty that are looked at one by one, one is shown where there is none. A
+    score is compared over the classes with `FEWEST_LESIONS` on both sides, accuracy over all: a part with more nevi is
+    easier.
+
+    Returns:
+        NAME_difference with its interval, and NAME_verdict: "better", "worse", "not shown to differ", or empty.
+    """
+    sides = [_sides(test, inside) for inside in parts]
+    confidence = 1 - (1 - CONFIDENCE) / max(sum(map(len, sides)), 1)
+    rows = []
+    for pairs in sides:
+        row = {f"{name}_difference{end}": np.nan for name in JUDGED for end in ("", "_low", "_high")}
+        row |= {f"{name}_verdict": "" for name in JUDGED}
+        for name, pair in pairs.items():
+            values = [float(HEADLINE[name](tables.truth(side), tables.decisions(side), None)) for side in pair]
+            ends = [rates.intervals(side, confidence)[name] for side in pair]
+            low, high = map(float, rates.of_difference(tuple(values), tuple(ends)))
+            verdict = "better" if low > 0 else "worse" if high < 0 else NOT_SHOWN
+            row |= {f"{name}_difference": values[0] - values[1], f"{name}_difference_low": low}
+            row |= {f"{name}_difference_high": high, f"{name}_verdict": verdict}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _sides(test: pd.DataFrame, inside: np.ndarray) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The images of a part and the others, as far as each of `JUDGED` that can be compared is over them."""
+    part, rest = test[inside], test[~inside]
+    if min(table["lesion_id"].nunique() for table in (part, rest)) < FEWEST_LESIONS:
+        return {}
+    counts = np.minimum(lesions_of(part), lesions_of(rest))
+    enough = list(counts.index[counts >= FEWEST_LESIONS])
+    of_classes = part[part["dx"].isin(enough)], rest[rest["dx"].isin(enough)]
+    found = {"accuracy": (part, rest)}
+    if len(enough) > 1:
+        found["balanced_accuracy"] = of_classes
+    if "mel" in enough:
+        found["melanoma_sensitivity"] = of_classes
+    return found

@@ -169,7 +169,7 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     Args:
         slices: the table of slices: `variable`, `value`, `images`, `classes` of the balanced accuracy,
             `balanced_accuracy` and `accuracy` with `_low` and `_high`; its first row is of all images, and one without
-            scores has only a label.
+            scores has only a label; `NAME_verdict` of a score, of the slice against all other images.
         palette: one that seaborn knows.
     """
     rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
@@ -184,6 +184,11 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
         axes.plot(slices[name], rows + offset, label=name.replace("_", " "), **look)
     for row in rows[slices["accuracy"].isna()]:
         axes.text(0, row, "too few to score", va="center", color="0.45")
+    for verdict in ("worse", "better"):
+        for row, found in zip(rows, (slices.filter(like="_verdict") == verdict).to_numpy(), strict=True):
+            names = slices.filter(like="_verdict").columns[found].str.removesuffix("_verdict").str.replace("_", " ")
+            if len(names):
+                axes.text(0, row + 0.12, f"{verdict} than the rest:\n{', '.join(names)}", va="center", fontsize=8)
     style.unit_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     names = slices["value"].where(slices["variable"] != "all", "all test images")

@@ -20,6 +20,7 @@ class Decided(NamedTuple):
     """A decision, and the tables it makes (see `evaluation.tables`)."""
 
     decision: Decision
+    val: pd.DataFrame  # on which it was fitted: for what is fitted next, no scores
     test: pd.DataFrame
     lesions: pd.DataFrame  # of test: one row each, averaged and decided on again by the same rule
 
@@ -34,14 +35,15 @@ def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int],
     """
     val, test = (_of_split(members, split) for split in tables.SPLITS)
     decision = _fitted(val, train_images, options)
-    probabilities = decision.apply([tables.probabilities(table) for table in val.values()])[0]
-    for doubt in doubts(tables.truth(next(iter(val.values()))), probabilities, options):
+    seen = _applied(decision, val)
+    for doubt in doubts(tables.truth(seen), tables.probabilities(seen), options):
         print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
     images = _applied(decision, test)
     lesions = tables.by_lesion(images)
     averaged = tables.probabilities(lesions)
     return Decided(
         decision=decision,
+        val=seen,
         test=images,
         lesions=tables.decided(lesions, averaged, decision.diagnose(averaged)),
     )
@@ -93,7 +95,8 @@ def _of_split(members: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.D
 def _fitted(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decision:
     raw = [tables.probabilities(table) for table in members.values()]
     models = {name: next(iter(table["model"]), "") for name, table in members.items()}  # a half may have no rows
-    return fit(models, tables.truth(next(iter(members.values()))), raw, train_images, options)
+    first = next(iter(members.values()))
+    return fit(models, tables.truth(first), raw, train_images, options, first["group"].to_numpy())
 
 
 def _applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

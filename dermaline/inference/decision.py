@@ -11,6 +11,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, digest, write_text
 from dermaline.base.parameters import Fraction, NotNegative, Positive, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
+from dermaline.inference import conformal
 from dermaline.inference.calibration import (
     apply_factors,
     apply_prior_shift,
@@ -44,6 +45,7 @@ class Decision(Section):
     melanoma_threshold: (
         Fraction | None
     )  # suspect a melanoma from this probability on; None: there was none to fit it on
+    set_thresholds: dict[str, Fraction] | None  # probability from which each class is in the set; None: no sets
     val_images: int  # on which all but the prior was fitted
     val_melanomas: int
 
@@ -76,6 +78,11 @@ class Decision(Section):
         """Whether calibrated probabilities [N, 7] reach the melanoma threshold, [N]; never without a threshold."""
         threshold = np.inf if self.melanoma_threshold is None else self.melanoma_threshold
         return probabilities[:, MELANOMA] >= threshold
+
+    def sets(self, probabilities: Floats) -> Bools:
+        """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; see `conformal`."""
+        thresholds = np.array(list((self.set_thresholds or dict.fromkeys(CLASSES, np.inf)).values()))
+        return conformal.members(probabilities, self.diagnose(probabilities), thresholds)
 
     def require(self, folders: Sequence[Path]) -> None:
         """Refuse other models than those it was fitted on.
@@ -110,7 +117,7 @@ def load(path: Path) -> Decision:
     except (ValidationError, UnicodeDecodeError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
-    whole = tuple(decision.prior) == tuple(decision.factors) == CLASSES
+    whole = tuple(decision.prior) == tuple(decision.factors) == tuple(decision.set_thresholds or CLASSES) == CLASSES
     if not whole or list(decision.temperatures) != decision.recipes:
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
@@ -122,6 +129,7 @@ def fit(
     members: Sequence[Floats],
     train_images: Mapping[str, int],
     options: Evaluate,
+    group: np.ndarray | None = None,
 ) -> Decision:
     """Decide everything on validation images; the numbers are kept to six digits before the next one is fitted.
 
@@ -130,7 +138,8 @@ def fit(
         truth: [N] class numbers of the validation images.
         members: raw probabilities [N, 7] of each recipe on them.
         train_images: how many images of each class were trained on; a class with none counts as one image.
-        options: which of it to fit: `calibration`, `decision`, `melanoma_sensitivity`.
+        options: which of it to fit: `calibration`, `decision`, `melanoma_sensitivity`, `set_coverage`, `set_by_class`.
+        group: [N] labels of the images' lesions, of which the sets are fitted; None: each image is of its own.
     """
     each = len(members) > 1 and options.calibration != "none"  # a single one is calibrated as the mean of itself
     temperatures = [_kept(fit_temperature(truth, member)) if each else 1.0 for member in members]
@@ -139,6 +148,9 @@ def fit(
     prior = counts / counts.sum()
     temperature, factors = _fit_calibration(truth, mixed, prior, options)
     probabilities = apply_factors(apply_temperature(mixed, temperature), factors)
+    group = np.arange(len(truth)) if group is None else group
+    how = options.set_coverage, options.set_by_class
+    thresholds = conformal.fit_thresholds(truth, probabilities, group, *how)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
@@ -147,6 +159,7 @@ def fit(
         factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
+        set_thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
         val_images=len(truth),
         val_melanomas=int((truth == MELANOMA).sum()),
     )

@@ -24,14 +24,22 @@ class Prediction(NamedTuple):
     probabilities: Floats  # [N, 7], calibrated
     predicted: Ints  # [N] class numbers
     is_melanoma_suspect: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
+    sets: Bools | None  # [N, 7], which diagnoses are in each set; None when the decision has none
     confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `Decision.confidences`
 
     def table(self, image_ids: Sequence[str]) -> pd.DataFrame:
-        """A row an image: `image_id`, `predicted` (a class's name), a probability of each class, `SUSPECTED`."""
+        """A row an image: `image_id`, `predicted` (a class), probabilities, `SUSPECTED`, `diagnoses`, `not_sure`.
+
+        `diagnoses` are those of the set, from the predicted one on, `not_sure` says whether they are more than one.
+        """
         shares = dict(zip(CLASSES, self.probabilities.T, strict=True))
         predicted = np.array(CLASSES)[self.predicted]
         facts = {"image_id": image_ids, "predicted": predicted, **shares, SUSPECTED: self.is_melanoma_suspect}
-        return pd.DataFrame(facts)
+        if self.sets is None:
+            return pd.DataFrame({**facts, "diagnoses": None, "not_sure": None})
+        order = np.argsort(-self.confidences, axis=1, kind="stable")
+        names = [" ".join(CLASSES[n] for n in row if held[n]) for row, held in zip(order, self.sets, strict=True)]
+        return pd.DataFrame({**facts, "diagnoses": names, "not_sure": self.sets.sum(axis=1) > 1})
 
 
 class Ensemble(NamedTuple):
@@ -55,10 +63,10 @@ class Ensemble(NamedTuple):
         packed = [torch.from_numpy(images[size]).permute(0, 3, 1, 2) for size in self.prepared_sizes]
         raw = [member(some, metadata) for member, some in zip(self.members, packed, strict=True)]
         calibrated, predicted = self.decision.apply(raw)
-        is_melanoma_suspect = (
-            None if self.decision.melanoma_threshold is None else self.decision.suspects_melanoma(calibrated)
-        )
-        return Prediction(calibrated, predicted, is_melanoma_suspect, self.decision.confidences(calibrated))
+        decision = self.decision
+        is_melanoma_suspect = None if decision.melanoma_threshold is None else decision.suspects_melanoma(calibrated)
+        sets = None if decision.set_thresholds is None else decision.sets(calibrated)
+        return Prediction(calibrated, predicted, is_melanoma_suspect, sets, decision.confidences(calibrated))
 
 
 def load_ensemble(
@@ -92,6 +100,7 @@ def plain(names: Sequence[str]) -> Decision:
         factors=dict.fromkeys(CLASSES, 1.0),
         tau=0.0,
         melanoma_threshold=None,
+        set_thresholds=None,
         val_images=0,
         val_melanomas=0,
     )

@@ -9,6 +9,8 @@ class Evaluate(Section):
     calibration: Literal["none", "temperature", "prior", "vector"]
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Fraction
+    set_coverage: Annotated[float, within(0.5, 0.999)]
+    set_by_class: bool
     reference: str | None  # of models.csv; None: the first of `ensemble`
     bootstrap: Annotated[int, within(10, 100_000)]
     seed: Seed

@@ -1,0 +1,108 @@
+"""What a model's own doubt is worth: its scores when the least sure images are left to others, and its sets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermaline.base.classes import CLASSES
+from dermaline.evaluation import rates, scores, slices, tables
+from dermaline.evaluation.scores import Bools, Floats, Ints
+
+KEPT = (0.8, 0.9, 1.0)  # shares of the images of which details.json tells
+
+
+def confidence(table: pd.DataFrame) -> Floats:
+    """The calibrated probability of the predicted class, [N]."""
+    return (tables.probabilities(table) * tables.decisions(table)).sum(axis=1)
+
+
+def risk_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of the surest share of the images, for each percent from 1: the risk-coverage curve.
+
+    Args:
+        table: decided predictions.
+
+    Returns:
+        `coverage`, the share of the images that are kept, from the surest on; `risk`, the share of them that are
+        predicted wrong (El-Yaniv & Wiener 2010); `accuracy`; `balanced_accuracy` over those classes that are among
+        them; `melanomas`, the share of all melanomas that are kept.
+    """
+    order = np.argsort(-confidence(table), kind="stable")
+    truth, decisions = tables.truth(table)[order], tables.decisions(table)[order]
+    ends = np.unique(np.ceil(np.arange(1, 101) * len(table) / 100 - 1e-9).astype(int))
+    kept = (np.arange(len(table)) < ends[:, None]).astype(float)
+    right, melanoma = scores.accuracy(truth, decisions, kept), (table["dx"] == "mel").to_numpy()[order]
+    return pd.DataFrame({
+        "coverage": ends / len(table),
+        "risk": 1 - right,
+        "accuracy": right,
+        "balanced_accuracy": scores.balanced_accuracy(truth, decisions, kept),
+        "melanomas": scores.ratio(kept @ melanoma, np.full(len(ends), melanoma.sum())),
+    })  # fmt: skip
+
+
+def risk_area(table: pd.DataFrame) -> float:
+    """The area under the risk-coverage curve: the mean risk over all numbers of images kept (Geifman et al. 2019)."""
+    order = np.argsort(-confidence(table), kind="stable")
+    wrong = (table["dx"] != table["predicted"]).to_numpy()[order]
+    return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+
+
+def selective(table: pd.DataFrame) -> dict[str, Any]:
+    """The area under the curve, and of each of the shares in `KEPT` the scores, with the interval of the accuracy."""
+    order, found = np.argsort(-confidence(table), kind="stable"), {"risk_area": risk_area(table)}
+    for share in KEPT:
+        kept = table.iloc[order[: int(np.ceil(share * len(table) - 1e-9))]]
+        truth, decisions, (low, high) = tables.truth(kept), tables.decisions(kept), rates.intervals(kept)["accuracy"]
+        found[f"at_{share:.0%}"] = {
+            "images": len(kept),
+            "confidence": float(confidence(kept).min()),
+            "accuracy": float(scores.accuracy(truth, decisions)),
+            "accuracy_low": float(low),
+            "accuracy_high": float(high),
+            "balanced_accuracy": float(scores.balanced_accuracy(truth, decisions)),
+        }
+    return found
+
+
+def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index: pd.DataFrame) -> pd.DataFrame:
+    """How often sets of diagnoses hold the true one, and how large they are.
+
+    Args:
+        table: decided predictions.
+        sets: by kind and by the coverage that was promised, which classes are in each row's set, [N, C].
+        index: what `slices.described` takes, of these images and maybe others.
+
+    Returns:
+        `kind`, `promised`, `variable` and `value` (all images, each diagnosis, each kind of patient), `images`,
+        `coverage` with its interval, `size` (the mean number of diagnoses), `single` (the share of one diagnosis).
+    """
+    truth, group = tables.truth(table), pd.factorize(table["group"])[0]
+    facts = slices.described(index).set_index("image_id").loc[table["image_id"]].assign(dx=table["dx"].to_numpy())
+    parts = [("all", "all", np.ones(len(table), dtype=bool))]
+    for variable in ("dx", *(name for name in facts if name != "dx" and facts[name].nunique() > 1)):
+        values = CLASSES if variable == "dx" else slices.values(variable, facts[variable])
+        parts += [(variable, value, (facts[variable] == value).to_numpy()) for value in values]
+    return pd.DataFrame(
+        {"kind": kind, "promised": promised, "variable": variable, "value": value}
+        | _set_scores(truth[own], held[own], group[own])
+        for (kind, promised), held in sets.items()
+        for variable, value, own in parts
+        if own.any()
+    )
+
+
+def _set_scores(truth: Ints, held: Bools, group: Ints) -> dict[str, float]:
+    right = held[np.arange(len(truth)), truth]
+    low, high = rates.wilson(right, group)
+    size = held.sum(axis=1)
+    return {
+        "images": len(truth),
+        "coverage": float(right.mean()),
+        "coverage_low": float(low),
+        "coverage_high": float(high),
+        "size": float(size.mean()),
+        "single": float((size == 1).mean()),
+    }

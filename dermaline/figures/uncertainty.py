@@ -1,0 +1,75 @@
+"""What the model's own doubt is worth on the test split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dermaline.base.classes import CLASSES
+from dermaline.figures import style
+
+
+@style.figure
+def risk_coverage(rows: pd.DataFrame, area: float, palette: str) -> Figure:
+    """Accuracy and balanced accuracy of the surest share of the images, and which share of the melanomas is in it.
+
+    Args:
+        rows: `coverage`, `accuracy`, `balanced_accuracy`, `melanomas`, by coverage.
+        area: under the risk-coverage curve, for the title.
+        palette: one that seaborn knows.
+    """
+    drawn = style.canvas(3.6)
+    axes = drawn.add_subplot()
+    lines = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "melanomas": "melanomas among them"}
+    for (column, label), look in zip(lines.items(), style.series(palette, 3), strict=True):
+        axes.plot(rows["coverage"], rows[column], label=label, markevery=(9, 10), **look)
+    style.unit_axis(axes)
+    axes.set(xlabel="Share of test images, from the surest on", ylabel="Share right, or of all melanomas")
+    axes.set_title(f"Area under risk and coverage {area:.3f}")
+    style.legend_below(drawn, axes)
+    return drawn
+
+
+@style.figure
+def set_coverage(rows: pd.DataFrame, palette: str) -> Figure:
+    """How often the sets of diagnoses hold the true one, of all test images and of each diagnosis.
+
+    Args:
+        rows: the table of sets: `kind`, `promised`, `variable`, `value`, `images`, `coverage` with `_low` and `_high`,
+            `size`.
+        palette: one that seaborn knows.
+    """
+    rows = rows[rows["variable"].isin(["all", "dx"])]
+    names = ["all", *(name for name in CLASSES if (rows["value"] == name).any())]
+    images = rows.drop_duplicates("value").set_index("value")["images"]
+    drawn = style.canvas(4.6)
+    panels = drawn.subplots(1, rows["promised"].nunique(), sharey=True, squeeze=False)[0]
+    for axes, (promised, some) in zip(panels, rows.groupby("promised"), strict=True):
+        _set_panel(axes, some, names, palette)
+        axes.axvline(promised, color="0.6", linewidth=0.8, zorder=1)
+        axes.set(title=f"{promised:.0%} promised", xlabel="Coverage")
+    labels = style.labels(images[names[1:]].tolist(), names[1:])
+    panels[0].set_yticks(range(len(names)), [f"all\nn = {images['all']:,}", *labels])
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    sizes = rows[rows["variable"] == "all"].groupby("kind", sort=False)["size"].agg(list)
+    for line, kind in zip(panels[0].lines, sizes.index, strict=False):
+        line.set_label(f"{kind}: {' and '.join(f'{size:.1f}' for size in sizes[kind])} diagnoses a set, 95 % interval")
+    style.legend_below(drawn, panels[0], columns=1)
+    return drawn
+
+
+def _set_panel(axes: Axes, rows: pd.DataFrame, names: Sequence[str], palette: str) -> None:
+    """A mark and the 95 % interval of each kind of set."""
+    kinds = rows["kind"].unique()
+    looks = style.series(palette, len(kinds))
+    for kind, look, offset in zip(kinds, looks, np.linspace(-0.15, 0.15, len(kinds)), strict=True):
+        own = rows[rows["kind"] == kind].set_index("value").loc[names]
+        at = np.arange(len(names)) + offset
+        axes.hlines(at, own["coverage_low"], own["coverage_high"], color=look["color"], linewidth=1.6)
+        axes.plot(own["coverage"], at, **look | {"linestyle": "", "markersize": 4.5})
+    style.unit_axis(axes, "x")
+    axes.grid(visible=False, axis="y")
+    axes.set_xticks([0, 0.5, 1])
+    axes.tick_params(axis="y", length=0)

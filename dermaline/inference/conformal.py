@@ -1,0 +1,49 @@
+"""Sets of diagnoses that hold the true one as often as promised (split conformal prediction).
+
+A set holds every class whose probability reaches that class's threshold, as in the least ambiguous set-valued
+classifiers of Sadinle et al. 2019, and always the prediction itself.
+"""
+
+import numpy as np
+
+from dermaline.evaluation.scores import Bools, Floats, Ints
+
+
+def fit_thresholds(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, by_class: bool) -> Floats:
+    """The probability from which each class is in the set, [C].
+
+    The promise is for one photograph of a new lesion like those of the fit; photographs of a lesion are alike, so a
+    lesion counts once, shared among its photographs (Lee, Barber & Willett 2023, hierarchical conformal prediction).
+
+    Args:
+        truth: [N] class numbers.
+        probabilities: [N, C].
+        group: [N] labels of any kind; rows of one are one lesion's.
+        coverage: share of the lesions whose set is to hold the truth, over 0.
+        by_class: whether it is to hold for the lesions of each class (Vovk 2012, label-conditional), not for all.
+
+    Returns:
+        The same threshold for all, or one a class; 0, which takes the class into every set, where there are fewer
+        lesions than a promise needs: 9 for 0.9, 19 for 0.95.
+    """
+    own = probabilities[np.arange(len(truth)), truth]
+    if not by_class:
+        return np.full(probabilities.shape[1], _threshold(own, group, coverage))
+    classes = range(probabilities.shape[1])
+    return np.array([_threshold(own[truth == number], group[truth == number], coverage) for number in classes])
+
+
+def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:
+    """The largest t at which rows with `own >= t` weigh this share of all lesions and one more, never found."""
+    _, lesion, rows = np.unique(group, return_inverse=True, return_counts=True)
+    order = np.argsort(-own, kind="stable")
+    found = np.cumsum(1 / rows[lesion[order]]) / (len(rows) + 1)
+    enough = np.flatnonzero(found >= coverage - 1e-9)
+    return float(own[order][enough[0]]) if len(enough) else 0.0
+
+
+def members(probabilities: Floats, predicted: Ints, thresholds: Floats) -> Bools:
+    """Which classes are in the set of each row, [N, C], for predicted class numbers [N] and thresholds [C]."""
+    found = probabilities >= thresholds
+    found[np.arange(len(predicted)), predicted] = True
+    return found
