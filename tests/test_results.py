@@ -16,7 +16,8 @@ def test_the_tables_of_readme_and_docs_are_made_from_the_files(monkeypatch, tmp_
     (tmp_path / "benchmarks").mkdir()
     for name in ("results", "campaigns", "benchmarks/summary.json", "params.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for name in ("docs", "released"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "README.md", tmp_path)
     readme.write_tables()
     for page in readme.pages():

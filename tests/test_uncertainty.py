@@ -79,10 +79,14 @@ def test_the_table_of_sets_counts_what_is_in_them(case):
     sex = index.set_index("image_id").loc[test["image_id"], "sex"].to_numpy()
     parts = {("all", "all"): np.ones(len(test), bool), ("dx", "mel"): (test["dx"] == "mel").to_numpy()}
     for key, own in (parts | {("sex", "male"): sex == "male"}).items():
-        inside = [held[row, CLASSES.index(test["dx"][row])] for row in np.flatnonzero(own)]
-        assert rows.loc[key, "images"] == own.sum() > 0
-        assert rows.loc[key, "coverage"] == pytest.approx(np.mean(inside))
-        assert rows.loc[key, "size"] == pytest.approx(held[own].sum() / own.sum())
-        assert rows.loc[key, "single"] == pytest.approx((held[own].sum(axis=1) == 1).mean())
+        inside, sizes, single = [], [], []  # of each lesion, of which a photograph counts less the more there are
+        for lesion in set(test["group"][own]):
+            photographs = np.flatnonzero(own & (test["group"] == lesion))
+            inside.append(np.mean([held[row, CLASSES.index(test["dx"][row])] for row in photographs]))
+            sizes.append(held[photographs].sum() / len(photographs))
+            single.append((held[photographs].sum(axis=1) == 1).mean())
+        assert (rows.loc[key, "images"], rows.loc[key, "lesions"]) == (own.sum(), len(inside))
+        for name, values in (("coverage", inside), ("size", sizes), ("single", single)):
+            assert rows.loc[key, name] == pytest.approx(np.mean(values)), name
         assert rows.loc[key, "coverage_low"] < rows.loc[key, "coverage"] < rows.loc[key, "coverage_high"]
     assert rows.loc["dx", "images"].sum() == len(test)

@@ -1,17 +1,16 @@
-"""The command `readme`: the tables of the README and of docs/, made from the files that were measured."""
+"""The command `readme`: the tables of the README and docs/, and the released model's card, from what was measured."""
 
 import argparse
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dermaline.base.classes import DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_text
 from dermaline.campaigns import plan
+from dermaline.commands.card import CARD, card
+from dermaline.commands.markdown import classes_table, markdown, with_ends
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
 
@@ -35,10 +34,10 @@ def main(options: argparse.Namespace) -> None:
 
 
 def write_tables() -> None:
-    """Put each table between its marks.
+    """Put each table between its marks, and write the card of the released model.
 
     Raises:
-        DermalineError: marks are missing.
+        DermalineError: marks are missing, or the recorded run is not of the released model.
     """
     for page, tables in pages().items():
         text = page.read_text(encoding="utf-8")
@@ -50,6 +49,7 @@ def write_tables() -> None:
                 raise DermalineError(f"{page}: the marks of a table are gone; put back '{start}' and '{end}'")
             text = f"{before}{start}\n{table}\n{end}{after}"
         write_text(page, text)
+    write_text(CARD, card(DATA))
 
 
 def pages() -> dict[Path, dict[str, str]]:
@@ -72,7 +72,7 @@ def pages() -> dict[Path, dict[str, str]]:
 def results_table(rows: list[dict[str, Any]]) -> str:
     """Runs as a Markdown table, without intervals."""
     lines = [[row["name"], *(f"{row[key]:.3f}" for key in COLUMNS.values())] for row in rows]
-    return _markdown(["model", *COLUMNS], lines)
+    return markdown(["model", *COLUMNS], lines)
 
 
 def runs_table(rows: list[dict[str, Any]]) -> str:
@@ -80,32 +80,9 @@ def runs_table(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         cells = [row["name"], row["data"], f"{row['n_test']:,}"]
-        cells += [_with_ends(row, key) for key in COLUMNS.values()]
+        cells += [with_ends(row, key) for key in COLUMNS.values()]
         lines.append([*cells, f"{row['machine']}, {row['seconds'] / 60:.0f} min"])
-    return _markdown(["model", "data", "test images", *COLUMNS, "made on"], lines)
-
-
-def classes_table(folder: Path) -> str:
-    """One recorded model class by class, with 95 % intervals and the class that each is most often taken for.
-
-    Below the table its melanoma sensitivity at fixed specificities, and its calibration error.
-    """
-    (model,) = list(json.loads((folder / "details.json").read_text(encoding="utf-8")).values())[-1:]
-    pairs = pd.read_csv(folder / "confusion.csv")
-    shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
-    lines = []
-    for name, scores in model["image_level"]["per_class"].items():
-        cells = [f"{DIAGNOSES[name]} (`{name}`)", f"{scores['support']:,}"]
-        cells += [_with_ends(scores, key) for key in ("recall", "precision", "auc")]
-        wrong = shares.loc[name].drop(name, errors="ignore")
-        lines.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}"])
-    heads = ["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"]
-    whole, at = model["image_level"], []
-    for specificity in (90, 95):
-        key = f"melanoma_sensitivity_at_specificity_{specificity}"
-        at.append(f"{_with_ends(whole, key)} at {specificity} % specificity")
-    said = f"Melanoma: sensitivity {', '.join(at)}. Expected calibration error of all diagnoses: {whole['ece']:.3f}."
-    return f"{_markdown(heads, lines)}\n\n{said}"
+    return markdown(["model", "data", "test images", *COLUMNS, "made on"], lines)
 
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
@@ -115,12 +92,12 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
         low, middle, high = (f"{row[key]:.3g}" for key in ("low", "ratio", "high"))
         ratio = middle if low == high else f"{middle} ({low} to {high})"
         lines.append([row["claim"], ratio, row["target"], f"`{row['command'].removeprefix('python -m ')}`"])
-    return _markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
+    return markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
 
 
 def validation_table(rows: pd.DataFrame) -> str:
     """What a benchmark on validation images wrote, as a Markdown table with the differences from its first row."""
-    return _markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
+    return markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
 
 
 def campaign_table(name: str) -> str:
@@ -135,13 +112,7 @@ def campaign_table(name: str) -> str:
     heads = [f"on {'test' if given.split == 'test' else 'validation'} images", "claimed", *COLUMNS]
     if not any(row.claim for row in given.rows):
         heads, lines = [heads[0], *heads[2:]], [[line[0], *line[2:]] for line in lines]
-    return _markdown(heads, lines)
-
-
-def _with_ends(scores: dict[str, Any], key: str) -> str:
-    """A score with its interval, where it has one: not every score of few lesions has."""
-    ends = scores["intervals"].get(key)
-    return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+    return markdown(heads, lines)
 
 
 def _own(row: pd.Series) -> list[str]:
@@ -157,9 +128,3 @@ def _scores(row: pd.Series) -> list[str]:
         compared = "" if row[f"{key}_verdict"] == REFERENCE else f" ({low:+.3f} to {high:+.3f})"
         cells.append(f"{row[key]:.3f}{compared}")
     return cells
-
-
-def _markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    heads = list(heads)
-    rows = [[cell.replace("|", r"\|") for cell in cells] for cells in [heads, ["---"] * len(heads), *lines]]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

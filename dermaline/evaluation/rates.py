@@ -24,7 +24,7 @@ def wilson(right: Bools, group: Ints, confidence: float = CONFIDENCE) -> Ends:
     what n is when the rows of a group are right or wrong together (Kish 1965), for few groups tell little of var(p).
 
     Args:
-        right: [N].
+        right: [N], or of each group the share that is right.
         group: [N] numbers from 0.
         confidence: how often it is to hold the share.
 

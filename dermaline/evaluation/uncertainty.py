@@ -77,7 +77,8 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
 
     Returns:
         `kind`, `promised`, `variable` and `value` (all images, each diagnosis, each kind of patient), `images`,
-        `coverage` with its interval, `size` (the mean number of diagnoses), `single` (the share of one diagnosis).
+        `lesions`, `coverage` with its interval, `size` (the mean number of diagnoses), `single` (the share of sets of
+        one diagnosis). In the last three a lesion counts once, shared among its photographs, as in what is promised.
     """
     truth, group = tables.truth(table), pd.factorize(table["group"])[0]
     facts = slices.described(index).set_index("image_id").loc[table["image_id"]].assign(dx=table["dx"].to_numpy())
@@ -95,14 +96,10 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
 
 
 def _set_scores(truth: Ints, held: Bools, group: Ints) -> dict[str, float]:
-    right = held[np.arange(len(truth)), truth]
-    low, high = rates.wilson(right, group)
     size = held.sum(axis=1)
-    return {
-        "images": len(truth),
-        "coverage": float(right.mean()),
-        "coverage_low": float(low),
-        "coverage_high": float(high),
-        "size": float(size.mean()),
-        "single": float((size == 1).mean()),
-    }
+    columns = pd.DataFrame({"coverage": held[np.arange(len(truth)), truth], "size": size, "single": size == 1})
+    lesions = columns.astype(float).groupby(group).mean()
+    low, high = rates.wilson(lesions["coverage"].to_numpy(), np.arange(len(lesions)))
+    means = lesions.mean().to_dict()
+    ends = {"coverage_low": float(low), "coverage_high": float(high)}
+    return {"images": len(truth), "lesions": len(lesions), "coverage": means.pop("coverage"), **ends, **means}

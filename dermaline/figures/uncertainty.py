@@ -49,7 +49,7 @@ def set_coverage(rows: pd.DataFrame, palette: str) -> Figure:
     for axes, (promised, some) in zip(panels, rows.groupby("promised"), strict=True):
         _set_panel(axes, some, names, palette)
         axes.axvline(promised, color="0.6", linewidth=0.8, zorder=1)
-        axes.set(title=f"{promised:.0%} promised", xlabel="Coverage")
+        axes.set(title=f"{promised:.0%} promised", xlabel="Coverage of lesions")
     labels = style.labels(images[names[1:]].tolist(), names[1:])
     panels[0].set_yticks(range(len(names)), [f"all\nn = {images['all']:,}", *labels])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
