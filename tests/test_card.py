@@ -13,6 +13,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.commands.card import CARD, HEADLINE, card, slices_table
 from dermaline.commands.readme import DATA
 from dermaline.inference.decision import load
+from dermaline.params import whole
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def test_the_hub_finds_licence_and_results(name):
     results = {result.metric_type: result.metric_value for result in found.data.eval_results}
     assert results == {key: details[key] for key in HEADLINE.values()}
     assert {result.dataset_split for result in found.data.eval_results} == {"test"}
+
+
+def test_the_kind_of_set_that_the_card_names_is_the_default():
+    evaluate = whole.read(ROOT / "params.yaml").evaluate
+    assert (evaluate.set_coverage, evaluate.set_by_class) == (0.9, True)
+    text = (ROOT / CARD).read_text(encoding="utf-8")
+    assert "for nine of ten lesions of each diagnosis" in text
+    assert "`predict` gives the sets by class at 90 %" in text
 
 
 def test_every_link_of_the_card_leads_to_a_file():

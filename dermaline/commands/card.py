@@ -60,7 +60,7 @@ def card(data: Path) -> str:
     words = {
         "name": name,
         "folder": folder.as_posix(),
-        "what": ", ".join(f"{facts['recipe']['backbone']} ({recipe})" for recipe, facts in known.items()),
+        "what": ", ".join(facts["recipe"]["backbone"] for facts in known.values()),
         "prepared": f"{height}x{width}",
         "split": made["split"],
         "seeds": ", ".join(map(str, made["seeds"])),

@@ -182,13 +182,11 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
         axes.hlines(rows + offset, low, high, color=look["color"], linewidth=1.6)
         look = look | {"linestyle": "", "markersize": 4}
         axes.plot(slices[name], rows + offset, label=name.replace("_", " "), **look)
+        for verdict, marker in (("worse", "v"), ("better", "^")):
+            shown = rows[slices[f"{name}_verdict"] == verdict] + offset
+            axes.plot(np.full(len(shown), 0.02), shown, **look | {"marker": marker, "markersize": 5})
     for row in rows[slices["accuracy"].isna()]:
         axes.text(0, row, "too few to score", va="center", color="0.45")
-    for verdict in ("worse", "better"):
-        for row, found in zip(rows, (slices.filter(like="_verdict") == verdict).to_numpy(), strict=True):
-            names = slices.filter(like="_verdict").columns[found].str.removesuffix("_verdict").str.replace("_", " ")
-            if len(names):
-                axes.text(0, row + 0.12, f"{verdict} than the rest:\n{', '.join(names)}", va="center", fontsize=8)
     style.unit_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     names = slices["value"].where(slices["variable"] != "all", "all test images")
@@ -196,7 +194,7 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     names += slices["images"].map(", n = {:,}".format)
     classes = slices["classes"].where(slices["balanced_accuracy"].notna(), "").str.split().str.len()
     axes.set_yticks(rows, names + classes.map(lambda count: f", {count} classes" if count else ""))
-    axes.set(xlabel="Score, 95 % interval", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
+    axes.set(xlabel="Score, 95 % interval\n▼ worse, ▲ better than rest", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
     axes.tick_params(axis="y", length=0)
     style.legend_below(drawn, axes)
     return drawn
