@@ -194,7 +194,7 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     names += slices["images"].map(", n = {:,}".format)
     classes = slices["classes"].where(slices["balanced_accuracy"].notna(), "").str.split().str.len()
     axes.set_yticks(rows, names + classes.map(lambda count: f", {count} classes" if count else ""))
-    axes.set(xlabel="Score, 95 % interval\n▼ worse, ▲ better than rest", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
+    axes.set(xlabel="Score, 95 % interval\n▼ worse, ▲ better", ylim=(rows[-1] + 0.6, rows[0] - 0.6))
     axes.tick_params(axis="y", length=0)
     style.legend_below(drawn, axes)
     return drawn
