@@ -167,9 +167,9 @@ def test_a_slice_is_judged_against_all_other_images(case):
 
 
 def test_where_nothing_differs_nothing_is_said_however_many_slices_there_are():
-    """Of 100 data sets without a difference at most a few have a verdict; uncorrected intervals would in most."""
+    """Of 40 data sets without a difference a few at most have a verdict; of uncorrected intervals, twelve had one."""
     random, said = np.random.default_rng(0), 0
-    for trial in range(100):
+    for trial in range(40):
         lesions = 600
         group = np.repeat(np.arange(lesions), random.choice([1, 2, 3], lesions, p=[0.6, 0.3, 0.1]))
         dx = random.choice(["nv", "mel", "bkl"], lesions, p=[0.6, 0.2, 0.2])[group]
@@ -181,6 +181,6 @@ def test_where_nothing_differs_nothing_is_said_however_many_slices_there_are():
             "dx": dx,
             "predicted": np.where(right, dx, np.where(dx == "nv", "mel", "nv")),
         })  # fmt: skip
-        parts = [(random.integers(0, 6, lesions) == value)[group] for value in range(6)] * 2
+        parts = [(random.integers(0, 10, lesions) == value)[group] for value in range(10)]
         said += (slices._judged(test, parts).filter(like="_verdict").isin(["better", "worse"])).any(axis=None)
-    assert said <= 8
+    assert said <= 4
