@@ -159,6 +159,7 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     Path("results/synthetic/val.csv").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
     rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipe.weights": "gone"}}]
