@@ -70,6 +70,15 @@ def test_results_of_another_model_are_refused(project, name):
         card(DATA)
 
 
+def test_another_decision_than_the_recorded_one_is_refused(project, name):
+    path = project / "released/decision.json"
+    decision = json.loads(path.read_text())
+    decision["set_thresholds"]["mel"] += 0.1
+    path.write_text(json.dumps(decision))
+    with pytest.raises(DermalineError, match=f"results/ham10000/{name}: not of the released decision"):
+        card(DATA)
+
+
 def test_a_run_that_was_not_recorded_is_one_line(project, name):
     (project / DATA / name / "sets.csv").unlink()
     with pytest.raises(DermalineError, match=r"sets\.csv: not found; run record"):

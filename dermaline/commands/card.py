@@ -45,7 +45,8 @@ def card(data: Path) -> str:
     folder = data / name
     try:
         details, made = (json.loads((folder / f"{part}.json").read_text("utf-8")) for part in ("details", "made"))
-        slices, sets = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets"))
+        slices, sets, risk = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets", "risk"))
+        recorded = load(folder / "decision.json")
     except FileNotFoundError as problem:
         raise DermalineError(
             f"{problem.filename}: not found; run record {name} after the run that was released"
@@ -53,6 +54,8 @@ def card(data: Path) -> str:
     for recipe, facts in known.items():
         if facts["test"] != rounded(key_metrics(details[recipe]["image_level"])):
             raise DermalineError(f"{folder}: not of the released {recipe}; run record and release after the same run")
+    if recorded.model_copy(update={"models": decision.models}) != decision:
+        raise DermalineError(f"{folder}: not of the released decision; run record and release after the same run")
     final = details[name]
     image_level, point = final["image_level"], final[OPERATING_POINT]
     height, width = known[decision.recipes[0]]["prepared_size"]
@@ -72,9 +75,11 @@ def card(data: Path) -> str:
         "classes": classes(folder),
         "found": with_ends(point, "melanoma_sensitivity"),
         "called": f"{1 - point['melanoma_specificity']:.3f}",
-        "selective": selective_table(final["selective"]),
+        "selective": selective_table(final["selective"], risk),
         "sets": sets_table(sets),
+        "class_sets": class_sets_table(sets),
         "slices": slices_table(slices),
+        "scored": int(slices["note"].isna().sum()) - 1,
         "slice_count": len(slices) - 1,
         "command": made["command"],
         "commit": made["commit"],
@@ -101,14 +106,16 @@ def head(name: str, scores: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def selective_table(found: dict[str, Any]) -> str:
+def selective_table(found: dict[str, Any], risk: pd.DataFrame) -> str:
     """What `uncertainty.selective` told, a row a share of the images."""
     rows = []
     for key in (key for key in found if key.startswith("at_")):
         one = found[key]
         accuracy = f"{one['accuracy']:.3f} ({one['accuracy_low']:.3f} to {one['accuracy_high']:.3f})"
-        rows.append([key.removeprefix("at_"), f"{one['images']:,}", accuracy, f"{one['balanced_accuracy']:.3f}"])
-    return markdown(["surest", "images", "accuracy", "balanced accuracy"], rows)
+        kept = (risk["coverage"] - float(key.removeprefix("at_").removesuffix("%")) / 100).abs().idxmin()
+        melanomas = f"{risk['melanomas'][kept]:.3f}"
+        rows.append([key[3:], f"{one['images']:,}", accuracy, f"{one['balanced_accuracy']:.3f}", melanomas])
+    return markdown(["surest", "images", "accuracy", "balanced accuracy", "of all melanomas"], rows)
 
 
 def sets_table(sets: pd.DataFrame) -> str:
@@ -122,6 +129,17 @@ def sets_table(sets: pd.DataFrame) -> str:
         ]
         rows.append([kind, f"{promised:.0%}", *held, f"{one.loc['all', 'size']:.2f}"])
     return markdown(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
+
+
+def class_sets_table(sets: pd.DataFrame) -> str:
+    """The sets by class at 90 %, of each diagnosis."""
+    own = sets[(sets["kind"] == "by class") & (sets["promised"] == 0.9) & (sets["variable"] == "dx")]
+    rows = []
+    for _, row in own.iterrows():
+        held = f"{row['coverage']:.3f} ({row['coverage_low']:.3f} to {row['coverage_high']:.3f})"
+        verdict = "short of 90 %" if row["coverage_high"] < row["promised"] else ""
+        rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", f"{row['single']:.0%}", verdict])
+    return markdown(["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", ""], rows)
 
 
 def slices_table(slices: pd.DataFrame) -> str:
