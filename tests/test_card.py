@@ -54,7 +54,6 @@ def test_the_kind_of_set_that_the_card_names_is_the_default():
 
 
 def test_every_link_of_the_card_leads_to_a_file():
-
     links = re.findall(r"\]\(([^)#]+)", (ROOT / CARD).read_text(encoding="utf-8"))
     assert len(links) > 10
     assert [link for link in links if not (ROOT / "released" / link).exists()] == []

@@ -10,8 +10,7 @@ from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import rounded
-from dermaline.commands.markdown import classes_table as classes
-from dermaline.commands.markdown import markdown, with_ends
+from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
@@ -19,11 +18,7 @@ from dermaline.inference.decision import load
 from dermaline.models.model_io import read_model_info
 
 CARD, TEMPLATE = RELEASED / "README.md", Path(__file__).with_name("card.md")
-HEADLINE = {
-    "accuracy": "accuracy",
-    "balanced accuracy": "balanced_accuracy",
-    "macro F1": "macro_f1",
-    "macro AUC": "macro_auc",
+HEADLINE = COLUMNS | {
     "expected calibration error": "ece",
     "melanoma sensitivity at 90 % specificity": "melanoma_sensitivity_at_specificity_90",
     "melanoma sensitivity at 95 % specificity": "melanoma_sensitivity_at_specificity_95",
@@ -72,7 +67,7 @@ def card(data: Path) -> str:
         "scores": markdown(
             ["", "test images"], [[said, with_ends(image_level, key)] for said, key in HEADLINE.items()]
         ),
-        "classes": classes(folder),
+        "classes": classes_table(folder),
         "found": with_ends(point, "melanoma_sensitivity"),
         "called": f"{1 - point['melanoma_specificity']:.3f}",
         "selective": selective_table(final["selective"], risk),
@@ -111,10 +106,17 @@ def selective_table(found: dict[str, Any], risk: pd.DataFrame) -> str:
     rows = []
     for key in (key for key in found if key.startswith("at_")):
         one = found[key]
-        accuracy = f"{one['accuracy']:.3f} ({one['accuracy_low']:.3f} to {one['accuracy_high']:.3f})"
         kept = (risk["coverage"] - float(key.removeprefix("at_").removesuffix("%")) / 100).abs().idxmin()
         melanomas = f"{risk['melanomas'][kept]:.3f}"
-        rows.append([key[3:], f"{one['images']:,}", accuracy, f"{one['balanced_accuracy']:.3f}", melanomas])
+        rows.append(
+            [
+                key[3:],
+                f"{one['images']:,}",
+                with_flat_ends(one, "accuracy"),
+                f"{one['balanced_accuracy']:.3f}",
+                melanomas,
+            ]
+        )
     return markdown(["surest", "images", "accuracy", "balanced accuracy", "of all melanomas"], rows)
 
 
@@ -123,10 +125,7 @@ def sets_table(sets: pd.DataFrame) -> str:
     rows = []
     for (kind, promised), own in sets.groupby(["kind", "promised"], sort=False):
         one = own.set_index("value")
-        held = [
-            f"{row['coverage']:.3f} ({row['coverage_low']:.3f} to {row['coverage_high']:.3f})"
-            for _, row in one.loc[["all", "mel"]].iterrows()
-        ]
+        held = [with_flat_ends(one.loc[value], "coverage") for value in ("all", "mel")]
         rows.append([kind, f"{promised:.0%}", *held, f"{one.loc['all', 'size']:.2f}"])
     return markdown(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
 
@@ -136,7 +135,7 @@ def class_sets_table(sets: pd.DataFrame) -> str:
     own = sets[(sets["kind"] == "by class") & (sets["promised"] == 0.9) & (sets["variable"] == "dx")]
     rows = []
     for _, row in own.iterrows():
-        held = f"{row['coverage']:.3f} ({row['coverage_low']:.3f} to {row['coverage_high']:.3f})"
+        held = with_flat_ends(row, "coverage")
         verdict = "short of 90 %" if row["coverage_high"] < row["promised"] else ""
         rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", f"{row['single']:.0%}", verdict])
     return markdown(["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", ""], rows)

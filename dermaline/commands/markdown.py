@@ -1,13 +1,20 @@
 """Measured numbers as Markdown."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dermaline.base.classes import DIAGNOSES
+
+COLUMNS = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro F1": "macro_f1",
+    "macro AUC": "macro_auc",
+}
 
 
 def markdown(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -20,6 +27,11 @@ def with_ends(scores: dict[str, Any], key: str) -> str:
     """A score with its interval, where it has one: not every score of few lesions has."""
     ends = scores["intervals"].get(key)
     return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+
+
+def with_flat_ends(row: Mapping[str, float], key: str) -> str:
+    """A score with its interval from a flat row: NAME, NAME_low and NAME_high."""
+    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
 
 
 def classes_table(folder: Path) -> str:

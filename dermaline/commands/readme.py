@@ -10,18 +10,12 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_text
 from dermaline.campaigns import plan
 from dermaline.commands.card import CARD, card
-from dermaline.commands.markdown import classes_table, markdown, with_ends
+from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 DATA = Path("results/ham10000")
-COLUMNS = {
-    "accuracy": "accuracy",
-    "balanced accuracy": "balanced_accuracy",
-    "macro F1": "macro_f1",
-    "macro AUC": "macro_auc",
-}
 MISSING = ["not yet measured", *[""] * (len(COLUMNS) - 1)]
 
 
@@ -117,7 +111,7 @@ def campaign_table(name: str) -> str:
 
 def _own(row: pd.Series) -> list[str]:
     """The cells of a row of `compare.models_table`: scores, each with its interval."""
-    return [f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})" for key in COLUMNS.values()]
+    return [with_flat_ends(row, key) for key in COLUMNS.values()]
 
 
 def _scores(row: pd.Series) -> list[str]:

@@ -56,5 +56,10 @@ def _against(
         value = scores[name][metric] - scores[reference][metric]
         for end, number in (("", value), ("_low", low), ("_high", high)):
             row[f"{metric}_difference{end}"] = np.nan if itself else float(number)
-        row[f"{metric}_verdict"] = REFERENCE if itself else "better" if low > 0 else "worse" if high < 0 else NOT_SHOWN
+        row[f"{metric}_verdict"] = REFERENCE if itself else verdict(low, high)
     return row
+
+
+def verdict(low: float, high: float) -> str:
+    """What the ends of a difference's interval show: "better", "worse", or `NOT_SHOWN`, if 0 is between them."""
+    return "better" if low > 0 else "worse" if high < 0 else NOT_SHOWN

@@ -7,8 +7,9 @@ import pandas as pd
 
 from dermaline.evaluation import rates, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
-from dermaline.evaluation.compare import NOT_SHOWN
+from dermaline.evaluation.compare import verdict
 from dermaline.evaluation.metrics import HEADLINE
+from dermaline.evaluation.scores import Bools
 from dermaline.evaluation.summary import FEWEST_LESIONS, lesions_of, metrics_with_ci
 from dermaline.params.evaluate import Evaluate
 
@@ -56,13 +57,22 @@ def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd
         says; a slice of fewer than `FEWEST_LESIONS` lesions has its counts and a note that says so. A variable that is
         the same for all has no rows.
     """
+    found = parts(test, index)
+    rows = pd.DataFrame(_row(*names, test[inside], options) for names, inside in found.items())
+    return rows.join(_judged(test, list(found.values())))
+
+
+def parts(test: pd.DataFrame, index: pd.DataFrame) -> dict[tuple[str, str], Bools]:
+    """Which images are in each slice, [N], by variable and value: all of them, then every kind of patient.
+
+    Arguments as for `slice_rows`; a variable that is the same for all has no slices.
+    """
     facts = described(index).set_index("image_id").loc[test["image_id"]]
-    parts = {("all", "all"): np.ones(len(test), dtype=bool)}
+    found = {("all", "all"): np.ones(len(test), dtype=bool)}
     for variable in [name for name in facts if facts[name].nunique() > 1]:
         column = facts[variable].to_numpy()
-        parts |= {(variable, value): column == value for value in values(variable, facts[variable])}
-    rows = pd.DataFrame(_row(*names, test[inside], options) for names, inside in parts.items())
-    return rows.join(_judged(test, list(parts.values())))
+        found |= {(variable, value): column == value for value in _values(variable, facts[variable])}
+    return found
 
 
 def described(index: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +84,7 @@ def described(index: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def values(variable: str, column: pd.Series) -> list[str]:
+def _values(variable: str, column: pd.Series) -> list[str]:
     """The values that occur: ages in order, others from frequent to rare; unknown last."""
     counts = column.value_counts()
     known = list(AGES) if variable == "age" else sorted(counts.index, key=lambda value: (-counts[value], value))
@@ -122,9 +132,8 @@ def _judged(test: pd.DataFrame, parts: Sequence[np.ndarray]) -> pd.DataFrame:
             values = [float(HEADLINE[name](tables.truth(side), tables.decisions(side), None)) for side in pair]
             ends = [rates.intervals(side, confidence)[name] for side in pair]
             low, high = map(float, rates.of_difference(tuple(values), tuple(ends)))
-            verdict = "better" if low > 0 else "worse" if high < 0 else NOT_SHOWN
             row |= {f"{name}_difference": values[0] - values[1], f"{name}_difference_low": low}
-            row |= {f"{name}_difference_high": high, f"{name}_verdict": verdict}
+            row |= {f"{name}_difference_high": high, f"{name}_verdict": verdict(low, high)}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -18,6 +18,16 @@ def confidence(table: pd.DataFrame) -> Floats:
     return (tables.probabilities(table) * tables.decisions(table)).sum(axis=1)
 
 
+def surest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows from the largest `confidence` on; equals stay in order."""
+    return table.iloc[np.argsort(-confidence(table), kind="stable")]
+
+
+def _images(share: float, of: int) -> int:
+    """The least number of images that is this share of them."""
+    return int(np.ceil(share * of - 1e-9))
+
+
 def risk_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The scores of the surest share of the images, for each percent from 1: the risk-coverage curve.
 
@@ -29,11 +39,11 @@ def risk_rows(table: pd.DataFrame) -> pd.DataFrame:
         predicted wrong (El-Yaniv & Wiener 2010); `accuracy`; `balanced_accuracy` over those classes that are among
         them; `melanomas`, the share of all melanomas that are kept.
     """
-    order = np.argsort(-confidence(table), kind="stable")
-    truth, decisions = tables.truth(table)[order], tables.decisions(table)[order]
-    ends = np.unique(np.ceil(np.arange(1, 101) * len(table) / 100 - 1e-9).astype(int))
+    table = surest_first(table)
+    truth, decisions = tables.truth(table), tables.decisions(table)
+    ends = np.unique([_images(percent / 100, len(table)) for percent in range(1, 101)])
     kept = (np.arange(len(table)) < ends[:, None]).astype(float)
-    right, melanoma = scores.accuracy(truth, decisions, kept), (table["dx"] == "mel").to_numpy()[order]
+    right, melanoma = scores.accuracy(truth, decisions, kept), (table["dx"] == "mel").to_numpy()
     return pd.DataFrame({
         "coverage": ends / len(table),
         "risk": 1 - right,
@@ -45,16 +55,16 @@ def risk_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def risk_area(table: pd.DataFrame) -> float:
     """The area under the risk-coverage curve: the mean risk over all numbers of images kept (Geifman et al. 2019)."""
-    order = np.argsort(-confidence(table), kind="stable")
-    wrong = (table["dx"] != table["predicted"]).to_numpy()[order]
+    table = surest_first(table)
+    wrong = (table["dx"] != table["predicted"]).to_numpy()
     return float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
 
 
 def selective(table: pd.DataFrame) -> dict[str, Any]:
     """The area under the curve, and of each of the shares in `KEPT` the scores, with the interval of the accuracy."""
-    order, found = np.argsort(-confidence(table), kind="stable"), {"risk_area": risk_area(table)}
+    table, found = surest_first(table), {"risk_area": risk_area(table)}
     for share in KEPT:
-        kept = table.iloc[order[: int(np.ceil(share * len(table) - 1e-9))]]
+        kept = table.head(_images(share, len(table)))
         truth, decisions, (low, high) = tables.truth(kept), tables.decisions(kept), rates.intervals(kept)["accuracy"]
         found[f"at_{share:.0%}"] = {
             "images": len(kept),
@@ -73,7 +83,7 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
     Args:
         table: decided predictions.
         sets: by kind and by the coverage that was promised, which classes are in each row's set, [N, C].
-        index: what `slices.described` takes, of these images and maybe others.
+        index: as for `slices.parts`.
 
     Returns:
         `kind`, `promised`, `variable` and `value` (all images, each diagnosis, each kind of patient), `images`,
@@ -81,16 +91,13 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
         one diagnosis). In the last three a lesion counts once, shared among its photographs, as in what is promised.
     """
     truth, group = tables.truth(table), pd.factorize(table["group"])[0]
-    facts = slices.described(index).set_index("image_id").loc[table["image_id"]].assign(dx=table["dx"].to_numpy())
-    parts = [("all", "all", np.ones(len(table), dtype=bool))]
-    for variable in ("dx", *(name for name in facts if name != "dx" and facts[name].nunique() > 1)):
-        values = CLASSES if variable == "dx" else slices.values(variable, facts[variable])
-        parts += [(variable, value, (facts[variable] == value).to_numpy()) for value in values]
+    (everything, all_images), *patients = slices.parts(table, index).items()
+    classes = [(("dx", name), (table["dx"] == name).to_numpy()) for name in CLASSES]
     return pd.DataFrame(
         {"kind": kind, "promised": promised, "variable": variable, "value": value}
         | _set_scores(truth[own], held[own], group[own])
         for (kind, promised), held in sets.items()
-        for variable, value, own in parts
+        for (variable, value), own in [(everything, all_images), *classes, *patients]
         if own.any()
     )
 

@@ -1,6 +1,6 @@
 """What the model's own doubt is worth on the test split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,31 +44,32 @@ def set_coverage(rows: pd.DataFrame, palette: str) -> Figure:
     rows = rows[rows["variable"].isin(["all", "dx"])]
     names = ["all", *(name for name in CLASSES if (rows["value"] == name).any())]
     images = rows.drop_duplicates("value").set_index("value")["images"]
+    sizes = rows[rows["variable"] == "all"].groupby("kind", sort=False)["size"]
+    labels = {
+        kind: f"{kind}: {' and '.join(f'{size:.1f}' for size in some)} diagnoses a set, 95 % interval"
+        for kind, some in sizes
+    }
     drawn = style.canvas(4.6)
     panels = drawn.subplots(1, rows["promised"].nunique(), sharey=True, squeeze=False)[0]
     for axes, (promised, some) in zip(panels, rows.groupby("promised"), strict=True):
-        _set_panel(axes, some, names, palette)
+        _set_panel(axes, some, names, labels, palette)
         axes.axvline(promised, color="0.6", linewidth=0.8, zorder=1)
         axes.set(title=f"{promised:.0%} promised", xlabel="Coverage of lesions")
-    labels = style.labels(images[names[1:]].tolist(), names[1:])
-    panels[0].set_yticks(range(len(names)), [f"all\nn = {images['all']:,}", *labels])
+    classes = style.labels(images[names[1:]].tolist(), names[1:])
+    panels[0].set_yticks(range(len(names)), [f"all\nn = {images['all']:,}", *classes])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
-    sizes = rows[rows["variable"] == "all"].groupby("kind", sort=False)["size"].agg(list)
-    for line, kind in zip(panels[0].lines, sizes.index, strict=False):
-        line.set_label(f"{kind}: {' and '.join(f'{size:.1f}' for size in sizes[kind])} diagnoses a set, 95 % interval")
     style.legend_below(drawn, panels[0], columns=1)
     return drawn
 
 
-def _set_panel(axes: Axes, rows: pd.DataFrame, names: Sequence[str], palette: str) -> None:
-    """A mark and the 95 % interval of each kind of set."""
-    kinds = rows["kind"].unique()
-    looks = style.series(palette, len(kinds))
-    for kind, look, offset in zip(kinds, looks, np.linspace(-0.15, 0.15, len(kinds)), strict=True):
+def _set_panel(axes: Axes, rows: pd.DataFrame, names: Sequence[str], labels: Mapping[str, str], palette: str) -> None:
+    """A mark and the 95 % interval of each kind of set that has a label."""
+    looks, offsets = style.series(palette, len(labels)), np.linspace(-0.15, 0.15, len(labels))
+    for (kind, label), look, offset in zip(labels.items(), looks, offsets, strict=True):
         own = rows[rows["kind"] == kind].set_index("value").loc[names]
         at = np.arange(len(names)) + offset
         axes.hlines(at, own["coverage_low"], own["coverage_high"], color=look["color"], linewidth=1.6)
-        axes.plot(own["coverage"], at, **look | {"linestyle": "", "markersize": 4.5})
+        axes.plot(own["coverage"], at, label=label, **look | {"linestyle": "", "markersize": 4.5})
     style.unit_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     axes.set_xticks([0, 0.5, 1])

@@ -79,9 +79,11 @@ class Decision(Section):
         threshold = np.inf if self.melanoma_threshold is None else self.melanoma_threshold
         return probabilities[:, MELANOMA] >= threshold
 
-    def sets(self, probabilities: Floats) -> Bools:
-        """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; see `conformal`."""
-        thresholds = np.array(list((self.set_thresholds or dict.fromkeys(CLASSES, np.inf)).values()))
+    def sets(self, probabilities: Floats) -> Bools | None:
+        """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; None without thresholds."""
+        if self.set_thresholds is None:
+            return None
+        thresholds = np.array(list(self.set_thresholds.values()))
         return conformal.members(probabilities, self.diagnose(probabilities), thresholds)
 
     def require(self, folders: Sequence[Path]) -> None:
@@ -149,8 +151,7 @@ def fit(
     temperature, factors = _fit_calibration(truth, mixed, prior, options)
     probabilities = apply_factors(apply_temperature(mixed, temperature), factors)
     group = np.arange(len(truth)) if group is None else group
-    how = options.set_coverage, options.set_by_class
-    thresholds = conformal.fit_thresholds(truth, probabilities, group, *how)
+    thresholds = conformal.fit_thresholds(truth, probabilities, group, options.set_coverage, options.set_by_class)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),

@@ -65,8 +65,8 @@ class Ensemble(NamedTuple):
         calibrated, predicted = self.decision.apply(raw)
         decision = self.decision
         is_melanoma_suspect = None if decision.melanoma_threshold is None else decision.suspects_melanoma(calibrated)
-        sets = None if decision.set_thresholds is None else decision.sets(calibrated)
-        return Prediction(calibrated, predicted, is_melanoma_suspect, sets, decision.confidences(calibrated))
+        sets, confidences = decision.sets(calibrated), decision.confidences(calibrated)
+        return Prediction(calibrated, predicted, is_melanoma_suspect, sets, confidences)
 
 
 def load_ensemble(
