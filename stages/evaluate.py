@@ -23,7 +23,7 @@ from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
 INDEX = ("data/prepared/index.csv", "data/split.csv")
-SET_COVERAGES = (0.9, 0.95)
+SET_COVERAGES = (0.9, 0.95)  # that are looked at beside the decision's
 PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 
 
@@ -77,14 +77,14 @@ def test_series(
         "protocols": slices.protocol_rows(final.test, final.lesions, options),
         "slices": slices.slice_rows(final.test, index, options),
         "risk": uncertainty.risk_rows(final.test),
-        "sets": uncertainty.set_rows(final.test, sets(final), index),
+        "sets": uncertainty.set_rows(final.test, sets(final, options.set_coverage), index),
         **{f"roc/{name}": summary.roc_rows(final.test, name) for name in CLASSES},
         **{f"pr/{name}": summary.precision_rows(final.test, name) for name in CLASSES},
     }
 
 
-def sets(final: Decided) -> dict[tuple[str, float], Bools]:
-    """The sets of diagnoses of the test images, of either kind and for `SET_COVERAGES`, fitted on val."""
+def sets(final: Decided, coverage: float) -> dict[tuple[str, float], Bools]:
+    """The sets of diagnoses of the test images, of either kind, for this coverage and others, fitted on val."""
     val, test = tables.probabilities(final.val), tables.probabilities(final.test)
     truth, group, predicted = tables.truth(final.val), final.val["group"].to_numpy(), final.decision.diagnose(test)
     return {
@@ -92,7 +92,7 @@ def sets(final: Decided) -> dict[tuple[str, float], Bools]:
             test, predicted, conformal.fit_thresholds(truth, val, group, share, kind == "by class")
         )
         for kind in ("marginal", "by class")
-        for share in SET_COVERAGES
+        for share in sorted({*SET_COVERAGES, coverage})
     }
 
 

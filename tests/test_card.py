@@ -13,7 +13,6 @@ from dermaline.base.errors import DermalineError
 from dermaline.commands.card import CARD, HEADLINE, card, slices_table
 from dermaline.commands.readme import DATA
 from dermaline.inference.decision import load
-from dermaline.params import whole
 
 
 @pytest.fixture
@@ -45,12 +44,14 @@ def test_the_hub_finds_licence_and_results(name):
     assert {result.dataset_split for result in found.data.eval_results} == {"test"}
 
 
-def test_the_kind_of_set_that_the_card_names_is_the_default():
-    evaluate = whole.read(ROOT / "params.yaml").evaluate
-    assert (evaluate.set_coverage, evaluate.set_by_class) == (0.9, True)
-    text = (ROOT / CARD).read_text(encoding="utf-8")
-    assert "for nine of ten lesions of each diagnosis" in text
-    assert "`predict` gives the sets by class at 90 %" in text
+def test_the_card_names_the_sets_of_the_decision(project):
+    assert "gives sets that are to hold 90% of the lesions of each diagnosis" in card(DATA)
+    for path in (project / "released/decision.json", project / DATA / "lite0_mixed/decision.json"):
+        content = json.loads(path.read_text())
+        content["set_rule"] |= {"coverage": 0.95, "by_class": False}
+        path.write_text(json.dumps(content))
+    assert "gives sets that are to hold 95% of the lesions. " in card(DATA)
+    assert "short of 95%" in card(DATA)
 
 
 def test_every_link_of_the_card_leads_to_a_file():
@@ -72,7 +73,7 @@ def test_results_of_another_model_are_refused(project, name):
 def test_another_decision_than_the_recorded_one_is_refused(project, name):
     path = project / "released/decision.json"
     decision = json.loads(path.read_text())
-    decision["set_thresholds"]["mel"] += 0.1
+    decision["set_rule"]["thresholds"]["mel"] += 0.1
     path.write_text(json.dumps(decision))
     with pytest.raises(DermalineError, match=f"results/ham10000/{name}: not of the released decision"):
         card(DATA)

@@ -212,13 +212,16 @@ def test_what_is_not_well_determined_is_said():
 
     def said(truth, raw, **changes):
         fitted = decision.fit({"a": "0"}, truth, [raw], TRAINED, asked.model_copy(update=changes))
-        return list(doubts(truth, fitted.apply([raw])[0], asked.model_copy(update=changes)))
+        return list(doubts(truth, fitted.apply([raw])[0], fitted, asked.model_copy(update=changes)))
 
     few = said(truth, raw)
-    assert [line.split(" ")[2] for line in few] == ["images", "fitted", "threshold"]
+    assert [line.split(" ")[2] for line in few] == ["images", "fitted", "threshold", "images"]
     assert "43 validation images say little of the temperature" in few[0]
     assert "7 of mel, 7 of nv, 0 of vasc" in few[1]
     assert "rests on 7 images; of others it finds 59% to 100%" in few[2]
+    assert few[3].endswith("too few lesions for sets that hold 90%: akiec, bcc, bkl, df, mel, nv, vasc in every set")
+    assert said(truth, raw, set_coverage=0.7)[3].endswith("sets that hold 70%: vasc in every set")
+    assert said(truth, raw, set_by_class=False) == few[:3]
     assert said(truth, raw, calibration="none", decision="argmax") == few[2:]
     assert "without a melanoma" in said(truth[truth != MELANOMA], raw[truth != MELANOMA])[2]
     logits, truth = drawn(2000)
@@ -235,7 +238,8 @@ def test_a_threshold_finds_of_new_melanomas_what_is_said():
 
 def test_how_far_a_temperature_may_be_wrong_is_said():
     truth, raw = right(5, 0.6)
-    said = next(iter(doubts(truth, raw, options(calibration="temperature"))))
+    asked = options(calibration="temperature")
+    said = next(iter(doubts(truth, raw, decision.fit({"a": "0"}, truth, [raw], TRAINED, asked), asked)))
     information = calibration.temperature_information(raw) + 1 / np.log(2) ** 2
     assert said.endswith(f"right to a factor of {np.exp(1.96 / np.sqrt(information)):.1f}")
 
@@ -251,7 +255,7 @@ def test_doubts_reach_the_screen_once_a_model_and_half_a_val_without_rows_is_bor
     fitted = decide({"a": table, "b": table}, TRAINED, asked).decision
     assert 0.3 < fitted.temperature < 1.5
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(line.startswith("note: a, b: ") for line in lines)
 
 

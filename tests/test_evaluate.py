@@ -35,7 +35,8 @@ def done(tmp_path_factory):
     table = fakes.project(folder)
     (folder / "data/predictions/left.csv").write_text("of a recipe that is not in use now")
     outcome = run_stage(folder, "evaluate")
-    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.returncode == 0
+    assert all("too few lesions for sets" in line for line in outcome.stderr.splitlines())
     return folder, table
 
 
@@ -225,6 +226,27 @@ def test_series_agree_with_the_numbers(done):
     assert classes["support"].sum() == bins["count"].sum() == block["cases"]
 
 
+@pytest.mark.parametrize("by_class", [True, False])
+def test_the_sets_of_the_decision_are_in_the_table_of_sets(tmp_path, monkeypatch, by_class):
+    fakes.project(tmp_path, ("lite0",), lesions=400)
+    put_parameters(tmp_path, {"evaluate.set_coverage": 0.8, "evaluate.set_by_class": by_class})
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
+    made = decision.load(tmp_path / "metrics/decision.json")
+    assert (made.set_rule.coverage, made.set_rule.by_class) == (0.8, by_class)
+    rows = pd.read_csv("plots/evaluation/sets.csv")
+    assert sorted(set(rows["promised"])) == [0.8, 0.9, 0.95]
+    own = rows.query("promised == 0.8").set_index(["kind", "value"]).loc["by class" if by_class else "marginal"]
+    actual, members = raw(tmp_path, "test", ("lite0",))
+    held = made.sets(made.apply(members)[0])
+    truth = np.array(list(map(CLASSES.index, actual)))
+    group = pd.read_csv("data/predictions/lite0.csv").query("split == 'test'")["group"].to_numpy()
+    for name, some in {"all": truth >= 0, "mel": truth == CLASSES.index("mel")}.items():
+        right, size = held[np.arange(len(truth)), truth][some], held.sum(axis=1)[some]
+        lesions = pd.DataFrame({"right": right, "size": size}).groupby(group[some]).mean().mean()
+        assert own.loc[name, ["coverage", "size"]].tolist() == pytest.approx(lesions.tolist(), abs=1e-6)
+
+
 def test_a_second_run_writes_the_same_bytes(done):
     folder, _ = done
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -241,7 +263,8 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     rows = pd.read_csv(path).query("split == 'val' or dx not in ('mel', 'vasc')")
     rows.to_csv(path, index=False)
     outcome = run_stage(tmp_path, "evaluate")
-    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.returncode == 0
+    assert all("too few lesions for sets" in line for line in outcome.stderr.splitlines())
     headline, details = load(tmp_path, "metrics/test.json")["test"], load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
     assert len(pd.read_csv(tmp_path / "plots/evaluation/models.csv")) == 1

@@ -28,6 +28,7 @@ FLOORS = (
     "models",
     "evaluation",
     "inference",
+    "explaining",
     "training",
     "figures",
     "user_files",

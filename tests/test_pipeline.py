@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from closure import ROOT
+from PIL import Image
 from ruamel.yaml import YAML
 
 COPIED = (
@@ -30,10 +31,11 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("  size:\n  - 96\n  - 128", "  size:\n  - 32\n  - 48"),
     ("    epochs: 6\n", "    epochs: 1\n"),
     ("bootstrap: 1000", "bootstrap: 20"),
+    ("  images: 100  ", "  images: 20  "),
     ("  dpi: 150", "  dpi: 50"),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
 )
-EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "explain@lite0", "plot"]
 
 
 def ran(said: str) -> list[str]:
@@ -81,7 +83,7 @@ def repository(tmp_path_factory) -> Repository:
         repository.edit(old, new)
     repository.run("git init -q")
     repository.run("dvc init -q")
-    assert repository.repro() == EVERYTHING
+    assert sorted(repository.repro()) == sorted(EVERYTHING)
     repository.commit("first")
     return repository
 
@@ -97,6 +99,21 @@ def restored(repository):
 def test_a_second_repro_runs_nothing_and_leaves_nothing_behind(repository):
     assert repository.repro() == []
     assert repository.run("git status --porcelain") == ""
+
+
+def test_the_maps_are_drawn_and_checked(repository):
+    told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
+    assert told["images"] == 20
+    assert list(told["checks"]) == ["inside", "pointing", "random_weights", "deletion", "insertion"]
+    with Image.open(repository.folder / "plots/explanations/lite0.png") as figure:
+        assert min(figure.size) > 500
+
+
+def test_without_outlines_what_needs_one_is_left_out(repository):
+    (repository.folder / "data/prepared/masks.npy").unlink()
+    repository.run("python -m stages.explain lite0")
+    told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
+    assert list(told["checks"]) == ["random_weights", "deletion", "insertion"]
 
 
 def test_a_plot_colour_runs_only_plot(repository):
@@ -115,7 +132,15 @@ def test_a_new_recipe_is_one_training(repository):
     (repository.folder / "recipes/other.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 7\n")
     repository.edit("- lite0\n", "- lite0\n- other\n")
     stages = repository.repro()
-    assert sorted(stages) == ["evaluate", "plot", "predict@other", "split", "train@other"]  # the split checks the name
+    expected = [
+        "evaluate",
+        "explain@other",
+        "plot",
+        "predict@other",
+        "split",
+        "train@other",
+    ]  # the split checks the name
+    assert sorted(stages) == expected
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
     repository.edit("- other\n", "")
@@ -145,7 +170,7 @@ def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc
 def test_an_experiment_changes_parameters_decodes_nothing_again_and_is_listed(repository):
     recipe = "-S train.seed=1 -S recipes/lite0.yaml:+lr=1e-5 -S train.phases.0.head=2"
     said = repository.run(f"dvc exp run --name seed1 -S split.seed=1 {recipe}")
-    assert ran(said) == ["split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+    assert sorted(ran(said)) == sorted(EVERYTHING[2:])
     recipe = json.loads((repository.folder / "models/lite0/recipe.json").read_text())["recipe"]
     assert recipe["seed"] == 1
     assert recipe["lr"] == 1e-5

@@ -23,6 +23,7 @@ from dermaline.base.files import digest
 from dermaline.compute import setup_fabric
 from dermaline.data import batches
 from dermaline.data.decode import decode
+from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
 from dermaline.models.model_io import load, save
@@ -41,7 +42,9 @@ DECISION = Decision(
     factors=dict(zip(CLASSES, (0.25, 0.3, 0.41, 0.16, 0.41, 0.85, 0.21), strict=True)),
     tau=0.6,
     melanoma_threshold=0.14,
-    set_thresholds=dict(zip(CLASSES, (0.3, 0.2, 0.1, 0.0, 0.14, 0.4, 0.25), strict=True)),
+    set_rule=SetRule(
+        coverage=0.9, by_class=True, thresholds=dict(zip(CLASSES, (0.3, 0.2, 0.1, 0.0, 0.14, 0.4, 0.25), strict=True))
+    ),
     val_images=300,
     val_melanomas=30,
 )
@@ -173,7 +176,7 @@ def test_a_run_from_outside_agrees_with_the_pipeline_and_names_a_bad_image(proje
     np.testing.assert_allclose(table[list(CLASSES)], expected, atol=2e-6)
     assert list(table.predicted) == [CLASSES[number] for number in predicted]
     assert list(table.melanoma_suspected) == list(expected[:, MELANOMA] >= 0.14)
-    held = expected >= list(DECISION.set_thresholds.values())
+    held = expected >= list(DECISION.set_rule.thresholds.values())
     held[np.arange(len(held)), predicted] = True
     assert [set(names.split()) for names in table.diagnoses] == [{*np.array(CLASSES)[row]} for row in held]
     assert [names.split()[0] for names in table.diagnoses] == list(table.predicted)

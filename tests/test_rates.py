@@ -143,3 +143,17 @@ def test_redrawing_says_nothing_of_a_class_of_few_lesions_or_where_no_draw_diffe
     assert found["macro_auc"] == 1
     assert "macro_auc" not in found["intervals"]
     assert found["intervals"]["balanced_accuracy"]["low"] < 0.95
+
+
+def test_a_difference_of_two_groups_of_patients_is_held_as_often_as_is_claimed():
+    random, held = np.random.default_rng(0), []
+    for confidence in (0.95, 0.99):
+        for _ in range(300):
+            sides = [drawn(random, lesions) for lesions in ({"mel": 25}, {"mel": 70})]
+            ends = [rates.intervals(side, confidence)["accuracy"] for side in sides]
+            values = [(side["dx"] == side["predicted"]).mean() for side in sides]
+            low, high = rates.of_difference(tuple(values), tuple(ends))
+            held.append({confidence: low <= 0 <= high})  # both are of the same melanomas
+    found = pd.DataFrame(held).mean()
+    assert 0.925 < found[0.95] < 0.98
+    assert found[0.99] > 0.975

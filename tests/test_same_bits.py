@@ -27,6 +27,7 @@ SMALL = {
     "train.size": [32, 48],
     "train.phases.1.epochs": 1,
     "evaluate.bootstrap": 50,
+    "explain.images": 20,
     "plot.dpi": 50,
 }
 
@@ -35,7 +36,7 @@ def digests(folder: Path, environment: dict[str, str], *, data_only: bool = Fals
     """Run the stages; the SHA-256 of every file that they wrote."""
     folder.mkdir()
     put_parameters(folder, SMALL)
-    processes = [DATA] if data_only else [DATA, ("train:lite0", "predict:lite0", "evaluate", "plot")]
+    processes = [DATA] if data_only else [DATA, ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot")]
     for stages in processes:
         run_chain(folder, *stages, **environment)
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -70,6 +70,17 @@ def test_what_is_told_of_a_share_is_of_that_share(case):
     assert told["accuracy"] == pytest.approx((some["dx"] == some["predicted"]).mean())
     assert told["accuracy_low"] < told["accuracy"] < told["accuracy_high"]
     assert told["confidence"] == pytest.approx(min(row[row["predicted"]] for _, row in some.iterrows()))
+    melanomas = some[some["dx"] == "mel"]
+    assert told["melanomas"] == pytest.approx(len(melanomas) / (test["dx"] == "mel").sum())
+    assert told["melanoma_sensitivity"] == pytest.approx((melanomas["predicted"] == "mel").mean())
+    assert told["melanoma_sensitivity_low"] < told["melanoma_sensitivity"] < told["melanoma_sensitivity_high"]
+
+
+def test_without_melanomas_what_is_told_has_no_number_that_is_none(case):
+    test, _ = case
+    told = uncertainty.selective(test[test["dx"] != "mel"])["at_100%"]
+    assert [name for name in told if "melanoma" in name] == []
+    assert told["accuracy"] == 1 - uncertainty.risk_rows(test[test["dx"] != "mel"])["risk"].iloc[-1]
 
 
 def test_the_table_of_sets_counts_what_is_in_them(case):
@@ -79,14 +90,24 @@ def test_the_table_of_sets_counts_what_is_in_them(case):
     sex = index.set_index("image_id").loc[test["image_id"], "sex"].to_numpy()
     parts = {("all", "all"): np.ones(len(test), bool), ("dx", "mel"): (test["dx"] == "mel").to_numpy()}
     for key, own in (parts | {("sex", "male"): sex == "male"}).items():
-        inside, sizes, single = [], [], []  # of each lesion, of which a photograph counts less the more there are
+        inside, sizes, single, sure = (
+            [],
+            [],
+            [],
+            [],
+        )  # of each lesion, of which a photograph counts less the more there are
         for lesion in set(test["group"][own]):
             photographs = np.flatnonzero(own & (test["group"] == lesion))
             inside.append(np.mean([held[row, CLASSES.index(test["dx"][row])] for row in photographs]))
             sizes.append(held[photographs].sum() / len(photographs))
             single.append((held[photographs].sum(axis=1) == 1).mean())
+            true = [CLASSES.index(test["dx"][row]) for row in photographs]
+            sure.append(
+                np.mean([held[row].sum() == 1 and held[row, of] for row, of in zip(photographs, true, strict=True)])
+            )
         assert (rows.loc[key, "images"], rows.loc[key, "lesions"]) == (own.sum(), len(inside))
         for name, values in (("coverage", inside), ("size", sizes), ("single", single)):
             assert rows.loc[key, name] == pytest.approx(np.mean(values)), name
+        assert rows.loc[key, "single_coverage"] == pytest.approx(np.sum(sure) / np.sum(single))
         assert rows.loc[key, "coverage_low"] < rows.loc[key, "coverage"] < rows.loc[key, "coverage_high"]
     assert rows.loc["dx", "images"].sum() == len(test)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
@@ -14,6 +15,9 @@ from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_e
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
+from dermaline.evaluation.uncertainty import SELECTIVE
+from dermaline.figures.explanations import WORDS
+from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import load
 from dermaline.models.model_io import read_model_info
 
@@ -40,8 +44,9 @@ def card(data: Path) -> str:
     folder = data / name
     try:
         details, made = (json.loads((folder / f"{part}.json").read_text("utf-8")) for part in ("details", "made"))
-        slices, sets, risk = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets", "risk"))
+        slices, sets = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets"))
         recorded = load(folder / "decision.json")
+        explained = {name: json.loads((folder / f"explain/{name}.json").read_text("utf-8")) for name in known}
     except FileNotFoundError as problem:
         raise DermalineError(
             f"{problem.filename}: not found; run record {name} after the run that was released"
@@ -51,8 +56,13 @@ def card(data: Path) -> str:
             raise DermalineError(f"{folder}: not of the released {recipe}; run record and release after the same run")
     if recorded.model_copy(update={"models": decision.models}) != decision:
         raise DermalineError(f"{folder}: not of the released decision; run record and release after the same run")
-    final = details[name]
-    image_level, point = final["image_level"], final[OPERATING_POINT]
+    final, rule = details[name], decision.set_rule
+    image_level = final["image_level"]
+    if image_level["absent_classes"] or rule is None or not {OPERATING_POINT, "selective"} <= final.keys():
+        raise DermalineError(
+            f"{folder}: the card wants every diagnosis on the test, a melanoma threshold and sets; run dvc repro anew"
+        )
+    point = final[OPERATING_POINT]
     height, width = known[decision.recipes[0]]["prepared_size"]
     digests = ", ".join(f"`{recipe}` {value}" for recipe, value in decision.models.items())
     words = {
@@ -70,9 +80,13 @@ def card(data: Path) -> str:
         "classes": classes_table(folder),
         "found": with_ends(point, "melanoma_sensitivity"),
         "called": f"{1 - point['melanoma_specificity']:.3f}",
-        "selective": selective_table(final["selective"], risk),
+        "selective": selective_table(final["selective"]),
         "sets": sets_table(sets),
-        "class_sets": class_sets_table(sets),
+        "promised": f"{rule.coverage:.0%} of the lesions{' of each diagnosis' if rule.by_class else ''}",
+        "chosen_sets": chosen_sets_table(sets, rule),
+        "single": single_sets(sets, rule),
+        "explained": explained_table(explained),
+        "explained_images": f"{next(iter(explained.values()))['images']:,}",
         "slices": slices_table(slices),
         "scored": int(slices["note"].isna().sum()) - 1,
         "slice_count": len(slices) - 1,
@@ -101,23 +115,15 @@ def head(name: str, scores: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def selective_table(found: dict[str, Any], risk: pd.DataFrame) -> str:
+def selective_table(found: dict[str, Any]) -> str:
     """What `uncertainty.selective` told, a row a share of the images."""
     rows = []
-    for key in (key for key in found if key.startswith("at_")):
-        one = found[key]
-        kept = (risk["coverage"] - float(key.removeprefix("at_").removesuffix("%")) / 100).abs().idxmin()
-        melanomas = f"{risk['melanomas'][kept]:.3f}"
-        rows.append(
-            [
-                key[3:],
-                f"{one['images']:,}",
-                with_flat_ends(one, "accuracy"),
-                f"{one['balanced_accuracy']:.3f}",
-                melanomas,
-            ]
-        )
-    return markdown(["surest", "images", "accuracy", "balanced accuracy", "of all melanomas"], rows)
+    for key, one in found.items():
+        if key.startswith("at_"):
+            scored = [with_flat_ends(one, name) for name in SELECTIVE]
+            rows.append([key.removeprefix("at_"), f"{one['images']:,}", *scored, f"{one['melanomas']:.3f}"])
+    names = [name.replace("_", " ") for name in SELECTIVE]
+    return markdown(["surest", "images", *names, "of all melanomas"], rows)
 
 
 def sets_table(sets: pd.DataFrame) -> str:
@@ -130,15 +136,28 @@ def sets_table(sets: pd.DataFrame) -> str:
     return markdown(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
 
 
-def class_sets_table(sets: pd.DataFrame) -> str:
-    """The sets by class at 90 %, of each diagnosis."""
-    own = sets[(sets["kind"] == "by class") & (sets["promised"] == 0.9) & (sets["variable"] == "dx")]
-    rows = []
+def of_rule(sets: pd.DataFrame, rule: SetRule) -> pd.DataFrame:
+    """Those rows of the table of sets that are of a rule."""
+    kind = "by class" if rule.by_class else "marginal"
+    return sets[(sets["kind"] == kind) & np.isclose(sets["promised"], rule.coverage)]
+
+
+def chosen_sets_table(sets: pd.DataFrame, rule: SetRule) -> str:
+    """The sets that `predict` gives, of each diagnosis."""
+    own, rows = of_rule(sets, rule).query("variable == 'dx'"), []
     for _, row in own.iterrows():
         held = with_flat_ends(row, "coverage")
-        verdict = "short of 90 %" if row["coverage_high"] < row["promised"] else ""
-        rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", f"{row['single']:.0%}", verdict])
-    return markdown(["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", ""], rows)
+        verdict = f"short of {rule.coverage:.0%}" if row["coverage_high"] < rule.coverage else ""
+        of_one = [f"{row['single']:.0%}", f"{row['single_coverage']:.3f}" if row["single"] else "–"]
+        rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
+    heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
+    return markdown(heads, rows)
+
+
+def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
+    """How many of the sets that `predict` gives are of one diagnosis, and how many of those are right."""
+    own = of_rule(sets, rule).set_index("value").loc["all"]
+    return f"{own['single']:.0%} of the sets are of one diagnosis, of which {own['single_coverage']:.0%} hold the truth"
 
 
 def slices_table(slices: pd.DataFrame) -> str:
@@ -153,3 +172,13 @@ def slices_table(slices: pd.DataFrame) -> str:
                 rows.append([*what, difference, row[f"{name}_verdict"]])
     heads = ["group", "images", "score", "difference from the rest", ""]
     return markdown(heads, rows) if rows else "No group is shown to differ."
+
+
+def explained_table(explained: dict[str, Any]) -> str:
+    """What the checks of each model's maps told."""
+    rows = []
+    for name, told in explained.items():
+        for key, one in told["checks"].items():
+            value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+            rows.append([name, WORDS[key], value, "passed" if one["passed"] else "**failed**"])
+    return markdown(["model", "check", "mean over lesions", ""], rows)

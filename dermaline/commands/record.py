@@ -24,7 +24,7 @@ TABLE = "table"  # the kind of a row that stands for a table of models, beside `
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("confusion", "per_class", "protocols", "slices", "models", "risk", "sets")
-SHOWS_LESIONS = ("samples.png", "augmentation.png")  # the images' licence is not the project's
+SHOWS_LESIONS = ("samples.png", "augmentation.png")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,9 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
         for recipe, known in zip(recipes, trained, strict=True):
             check_clean(recipe, known)
         series = [*(f"evaluation/{name}" for name in SERIES), *(f"training/{recipe}" for recipe in recipes)]
-        _copy(folder, [*(f"metrics/{name}.json" for name in METRICS), *(f"plots/{name}.csv" for name in series)])
+        explained = [f"metrics/explain/{recipe}.json" for recipe in recipes]
+        tables = [*(f"metrics/{name}.json" for name in METRICS), *(f"plots/{name}.csv" for name in series)]
+        _copy(folder, {"": tables, "explain": explained, "figures": figures()})
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
     row = {"name": name, "kind": "single" if len(recipes) == 1 else "ensemble", "data": data}
@@ -158,14 +160,18 @@ def sides(split: dict[str, Any]) -> list[str]:
     return [f"{side} {split[side]['images']}" for side in SPLITS]
 
 
-def _copy(folder: Path, tables: list[str]) -> None:
+def figures() -> list[str]:
+    """Those that may be published: an image's licence is not the project's."""
+    return [path.as_posix() for path in sorted(Path("plots/figures").glob("*.png")) if path.name not in SHOWS_LESIONS]
+
+
+def _copy(folder: Path, files: dict[str, list[str]]) -> None:
+    """Put files into folders of a folder, in the place of what is there."""
     with replacing(folder) as partial:
-        (partial / "figures").mkdir(parents=True)
-        for path in (Path(table) for table in tables):
-            shutil.copyfile(path, partial / path.name)
-        for path in sorted(Path("plots/figures").glob("*.png")):
-            if path.name not in SHOWS_LESIONS:
-                shutil.copyfile(path, partial / "figures" / path.name)
+        for inside, paths in files.items():
+            (partial / inside).mkdir(parents=True, exist_ok=True)
+            for path in paths:
+                shutil.copy(path, partial / inside)
 
 
 def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:

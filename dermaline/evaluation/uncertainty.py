@@ -8,9 +8,11 @@ import pandas as pd
 
 from dermaline.base.classes import CLASSES
 from dermaline.evaluation import rates, scores, slices, tables
+from dermaline.evaluation.metrics import HEADLINE
 from dermaline.evaluation.scores import Bools, Floats, Ints
 
 KEPT = (0.8, 0.9, 1.0)  # shares of the images of which details.json tells
+SELECTIVE = ("accuracy", "balanced_accuracy", "melanoma_sensitivity")
 
 
 def confidence(table: pd.DataFrame) -> Floats:
@@ -61,19 +63,27 @@ def risk_area(table: pd.DataFrame) -> float:
 
 
 def selective(table: pd.DataFrame) -> dict[str, Any]:
-    """The area under the curve, and of each of the shares in `KEPT` the scores, with the interval of the accuracy."""
-    table, found = surest_first(table), {"risk_area": risk_area(table)}
+    """The area under the curve, and what holds for each of the shares in `KEPT`.
+
+    Args:
+        table: decided predictions.
+
+    Returns:
+        `risk_area`, and by share `images`, the least `confidence` among them, each of `SELECTIVE` with its interval,
+        and `melanomas`, the share of all melanomas that are among them. What has no value is left out.
+    """
+    table = surest_first(table)
+    melanomas = (table["dx"] == "mel").sum()
+    found: dict[str, Any] = {"risk_area": risk_area(table)}
     for share in KEPT:
         kept = table.head(_images(share, len(table)))
-        truth, decisions, (low, high) = tables.truth(kept), tables.decisions(kept), rates.intervals(kept)["accuracy"]
-        found[f"at_{share:.0%}"] = {
-            "images": len(kept),
-            "confidence": float(confidence(kept).min()),
-            "accuracy": float(scores.accuracy(truth, decisions)),
-            "accuracy_low": float(low),
-            "accuracy_high": float(high),
-            "balanced_accuracy": float(scores.balanced_accuracy(truth, decisions)),
-        }
+        truth, decisions, ends = tables.truth(kept), tables.decisions(kept), rates.intervals(kept)
+        row = {"confidence": confidence(kept).min(), "melanomas": scores.ratio((kept["dx"] == "mel").sum(), melanomas)}
+        for name in SELECTIVE:
+            row[name] = HEADLINE[name](truth, decisions, None)
+            row[f"{name}_low"], row[f"{name}_high"] = ends[name]
+        numbers = {name: float(value) for name, value in row.items() if np.isfinite(value)}
+        found[f"at_{share:.0%}"] = {"images": len(kept), **numbers}
     return found
 
 
@@ -88,7 +98,8 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
     Returns:
         `kind`, `promised`, `variable` and `value` (all images, each diagnosis, each kind of patient), `images`,
         `lesions`, `coverage` with its interval, `size` (the mean number of diagnoses), `single` (the share of sets of
-        one diagnosis). In the last three a lesion counts once, shared among its photographs, as in what is promised.
+        one diagnosis), `single_coverage` (of those sets alone, NaN where there are none). In the last four a lesion
+        counts once, shared among its photographs, as in what is promised.
     """
     truth, group = tables.truth(table), pd.factorize(table["group"])[0]
     (everything, all_images), *patients = slices.parts(table, index).items()
@@ -103,10 +114,11 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
 
 
 def _set_scores(truth: Ints, held: Bools, group: Ints) -> dict[str, float]:
-    size = held.sum(axis=1)
-    columns = pd.DataFrame({"coverage": held[np.arange(len(truth)), truth], "size": size, "single": size == 1})
-    lesions = columns.astype(float).groupby(group).mean()
+    size, right = held.sum(axis=1), held[np.arange(len(truth)), truth]
+    columns = {"coverage": right, "size": size, "single": size == 1, "single_coverage": right & (size == 1)}
+    lesions = pd.DataFrame(columns).astype(float).groupby(group).mean()
     low, high = rates.wilson(lesions["coverage"].to_numpy(), np.arange(len(lesions)))
     means = lesions.mean().to_dict()
+    means["single_coverage"] = float(scores.ratio(means["single_coverage"], means["single"]))
     ends = {"coverage_low": float(low), "coverage_high": float(high)}
     return {"images": len(truth), "lesions": len(lesions), "coverage": means.pop("coverage"), **ends, **means}

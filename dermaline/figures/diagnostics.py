@@ -164,20 +164,20 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
 
 @style.figure
 def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
-    """Balanced accuracy, over how many classes is said, and accuracy of each kind of patient, with 95 % intervals.
+    """Balanced accuracy, over how many classes is said, accuracy and melanoma sensitivity of each kind of patient.
 
     Args:
-        slices: the table of slices: `variable`, `value`, `images`, `classes` of the balanced accuracy,
-            `balanced_accuracy` and `accuracy` with `_low` and `_high`; its first row is of all images, and one without
-            scores has only a label; `NAME_verdict` of a score, of the slice against all other images.
+        slices: the table of slices: `variable`, `value`, `images`, `classes` of the balanced accuracy; `NAME`,
+            `NAME_low`, `NAME_high` of the three scores, and `NAME_verdict`, of the slice against all other images; its
+            first row is of all images, and one without scores has only a label.
         palette: one that seaborn knows.
     """
     rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
     drawn = style.canvas(0.9 + 0.18 * rows[-1])
     axes = drawn.add_subplot()
-    main, other = style.series(palette, 2)
     axes.axvline(slices["balanced_accuracy"].iloc[0], color="0.6", linewidth=0.8, zorder=1)
-    for name, look, offset in (("balanced_accuracy", main, 0), ("accuracy", other, 0.25)):
+    scores = ("balanced_accuracy", "accuracy", "melanoma_sensitivity")
+    for name, look, offset in zip(scores, style.series(palette, 3), (0, 0.25, 0.5), strict=True):
         low, high = (slices[f"{name}_{end}"] for end in ("low", "high"))
         axes.hlines(rows + offset, low, high, color=look["color"], linewidth=1.6)
         look = look | {"linestyle": "", "markersize": 4}

@@ -6,7 +6,16 @@ classifiers of Sadinle et al. 2019, and always the prediction itself.
 
 import numpy as np
 
+from dermaline.base.parameters import Fraction, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
+
+
+class SetRule(Section):
+    """Which classes are in a set, and what is promised: its `coverage` of all lesions, or of those of each class."""
+
+    coverage: Fraction
+    by_class: bool
+    thresholds: dict[str, Fraction]  # by class, the probability from which it is in the set
 
 
 def fit_thresholds(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, by_class: bool) -> Floats:

@@ -36,7 +36,7 @@ def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int],
     val, test = (_of_split(members, split) for split in tables.SPLITS)
     decision = _fitted(val, train_images, options)
     seen = _applied(decision, val)
-    for doubt in doubts(tables.truth(seen), tables.probabilities(seen), options):
+    for doubt in doubts(tables.truth(seen), tables.probabilities(seen), decision, options):
         print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
     images = _applied(decision, test)
     lesions = tables.by_lesion(images)

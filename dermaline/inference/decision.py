@@ -45,7 +45,7 @@ class Decision(Section):
     melanoma_threshold: (
         Fraction | None
     )  # suspect a melanoma from this probability on; None: there was none to fit it on
-    set_thresholds: dict[str, Fraction] | None  # probability from which each class is in the set; None: no sets
+    set_rule: conformal.SetRule | None  # None: no sets
     val_images: int  # on which all but the prior was fitted
     val_melanomas: int
 
@@ -80,10 +80,10 @@ class Decision(Section):
         return probabilities[:, MELANOMA] >= threshold
 
     def sets(self, probabilities: Floats) -> Bools | None:
-        """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; None without thresholds."""
-        if self.set_thresholds is None:
+        """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; None without a rule."""
+        if self.set_rule is None:
             return None
-        thresholds = np.array(list(self.set_thresholds.values()))
+        thresholds = np.array(list(self.set_rule.thresholds.values()))
         return conformal.members(probabilities, self.diagnose(probabilities), thresholds)
 
     def require(self, folders: Sequence[Path]) -> None:
@@ -119,8 +119,8 @@ def load(path: Path) -> Decision:
     except (ValidationError, UnicodeDecodeError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
-    whole = tuple(decision.prior) == tuple(decision.factors) == tuple(decision.set_thresholds or CLASSES) == CLASSES
-    if not whole or list(decision.temperatures) != decision.recipes:
+    of_classes = [decision.prior, decision.factors, *([decision.set_rule.thresholds] if decision.set_rule else [])]
+    if {tuple(one) for one in of_classes} != {CLASSES} or list(decision.temperatures) != decision.recipes:
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
 
@@ -160,7 +160,11 @@ def fit(
         factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
-        set_thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
+        set_rule=conformal.SetRule(
+            coverage=options.set_coverage,
+            by_class=options.set_by_class,
+            thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
+        ),
         val_images=len(truth),
         val_melanomas=int((truth == MELANOMA).sum()),
     )

@@ -8,7 +8,7 @@ from scipy.special import betaincinv
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation.scores import Floats, Ints
 from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
-from dermaline.inference.decision import needed
+from dermaline.inference.decision import Decision, needed
 from dermaline.params.evaluate import Evaluate
 
 FEWEST = 10  # images of a class, from which a rule that turns on that class may be fitted and nothing be said
@@ -16,13 +16,14 @@ FEWEST = 10  # images of a class, from which a rule that turns on that class may
 ENOUGH = 10
 
 
-def doubts(truth: Ints, calibrated: Floats, options: Evaluate) -> Iterator[str]:
+def doubts(truth: Ints, calibrated: Floats, decision: Decision, options: Evaluate) -> Iterator[str]:
     """A line for everything that was fitted, but is not well determined.
 
     Args:
         truth: [N] class numbers of the images it was fitted on.
-        calibrated: the decision's probabilities [N, 7] for them.
-        options: what was fitted.
+        calibrated: its probabilities [N, 7] for them.
+        decision: what was fitted.
+        options: what it was fitted by.
     """
     images, counts = f"{len(truth)} validation images", np.bincount(truth, minlength=len(CLASSES))
     told, prior = temperature_information(calibrated), TEMPERATURE_SPREAD**-2
@@ -38,6 +39,11 @@ def doubts(truth: Ints, calibrated: Floats, options: Evaluate) -> Iterator[str]:
     elif melanomas < FEWEST:
         low, high = sensitivity_ends(melanomas, options.melanoma_sensitivity)
         yield f"the melanoma threshold rests on {melanomas} images; of others it finds {low:.0%} to {high:.0%}"
+    if rule := decision.set_rule:
+        always = [name for name, threshold in rule.thresholds.items() if not threshold]
+        if always:
+            held = f"sets that hold {rule.coverage:.0%}"
+            yield f"{images} are of too few lesions for {held}: {', '.join(always)} in every set"
 
 
 def sensitivity_ends(melanomas: int, sensitivity: float) -> tuple[float, float]:

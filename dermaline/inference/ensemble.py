@@ -100,7 +100,7 @@ def plain(names: Sequence[str]) -> Decision:
         factors=dict.fromkeys(CLASSES, 1.0),
         tau=0.0,
         melanoma_threshold=None,
-        set_thresholds=None,
+        set_rule=None,
         val_images=0,
         val_melanomas=0,
     )

@@ -10,6 +10,7 @@ from dermaline.base.parameters import PARAMS, Section, nearest, read_as
 from dermaline.params.compute import Compute
 from dermaline.params.data import Data
 from dermaline.params.evaluate import Evaluate
+from dermaline.params.explain import Explain
 from dermaline.params.external import External
 from dermaline.params.plot import Plot
 from dermaline.params.predict import Predict
@@ -31,6 +32,7 @@ class Params(Section):
     train: Train
     predict: Predict
     evaluate: Evaluate
+    explain: Explain
     external: dict[str, External]
     plot: Plot
 

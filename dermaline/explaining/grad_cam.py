@@ -1,0 +1,84 @@
+"""Maps of what in a photograph speaks for a class (Grad-CAM, Selvaraju et al. 2017)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.transforms.v2.functional import resize
+
+from dermaline.inference.member import Member
+from dermaline.models.network import Network
+
+
+def grad_cam(network: Network, images: Tensor, classes: Tensor, metadata: Tensor | None = None) -> Tensor:
+    """What in each image raises the logit of its class, and what lowers it: the last maps, weighted by their slopes.
+
+    It is not cut at 0, as a figure does: a mean over views, and ranks, want what speaks against the class too.
+
+    Args:
+        network: in evaluation mode.
+        images: float [N, 3, height, width] in 0..1.
+        classes: int64 [N], the class to explain of each.
+        metadata: float [N, M], or None.
+
+    Returns:
+        float32 [N, height, width]. Their scale is the logits', so maps of one network may be averaged.
+    """
+    layer, spatial = last_maps(network)
+    kept: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda _, given, found: kept.append(found))
+    try:
+        logits = network(images.detach().requires_grad_(), metadata)
+    finally:
+        hook.remove()
+    (maps,) = kept
+    (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+    maps, slopes = spatial(maps.detach().float()), spatial(slopes.float())
+    heat = (slopes.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
+    return interpolate(heat, images.shape[2:], mode="bilinear")[:, 0]
+
+
+def last_maps(network: Network) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """The layer with the last maps that keep their place in the image, and how to turn what it gives to [N, C, h, w].
+
+    A vision transformer that decides by its class token uses no patch after the last block's attention, so of one it
+    is what that attention is given.
+    """
+    body = network.body
+    if hasattr(body, "num_prefix_tokens"):
+        rows, columns = body.patch_embed.grid_size
+        return body.blocks[
+            -1
+        ].norm1, lambda tokens: tokens[:, body.num_prefix_tokens :].transpose(1, 2).unflatten(2, (rows, columns))
+    if getattr(body, "output_fmt", "NCHW") == "NHWC":
+        return network.attention, lambda maps: maps.permute(0, 3, 1, 2)
+    return network.attention, lambda maps: maps
+
+
+def explain(member: Member, images: Tensor, classes: Tensor, metadata: Tensor | None) -> Tensor:
+    """The map of a prediction: the mean over scales and views, each put back to where in the photograph it looked.
+
+    Args:
+        member: the model and its views.
+        images: uint8 [N, 3, height, width], whole photographs.
+        classes: int64 [N], the class to explain of each.
+        metadata: float [N, M], or None.
+
+    Returns:
+        float32 [N, h, w] on the CPU, over the whole photograph, of the least size at which the model sees it.
+    """
+    device = member.device.device
+    classes, metadata = classes.to(device), None if metadata is None else metadata.to(device)
+    size, found = min(scale.size for scale in member.scales), []
+    for scale in member.scales:
+        pixels = resize(images, list(scale.size), antialias=True).to(device, torch.float32).div_(255)
+        places = torch.arange(pixels[0, 0].numel(), dtype=torch.float32).view(1, 1, *scale.size)
+        total, seen = torch.zeros(len(images), places.numel()), torch.zeros(places.numel())
+        for view in scale.views:
+            at = view(places).flatten().long()  # where in the photograph each pixel of the view is from
+            total.index_add_(1, at, grad_cam(member.network, view(pixels), classes, metadata).flatten(1).cpu())
+            seen.index_add_(0, at, torch.ones(len(at)))
+        whole = (total / seen.clamp(min=1)).view(len(images), 1, *scale.size)
+        found.append(resize(whole, list(size), antialias=True)[:, 0])
+    return torch.stack(found).mean(dim=0)

@@ -1,0 +1,92 @@
+"""Where a recipe's model looked, and whether its maps can be believed: `python -m stages.explain RECIPE`.
+
+Reads the model, data/predictions/RECIPE.csv, the test's photographs and the outlines of their lesions. Draws examples
+of each diagnosis, and writes what the checks of the maps say to metrics/explain/RECIPE.json.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torchvision.transforms.v2.functional import resize
+
+from dermaline.base import errors, files
+from dermaline.base.classes import CLASSES
+from dermaline.base.parameters import load
+from dermaline.data import metadata
+from dermaline.data.batches import PREPARED, load_images, packed_size, read_split
+from dermaline.evaluation.tables import read_predictions
+from dermaline.explaining import checks
+from dermaline.figures import style
+from dermaline.figures.explanations import Example, explanations
+from dermaline.inference.member import Member, load_member
+from dermaline.models import model_io
+from dermaline.models.network import Network
+from dermaline.params.explain import Explain
+from dermaline.params.predict import Predict
+
+DPI = 200
+
+
+def main() -> None:
+    name, options = sys.argv[1], load(Explain, "explain")
+    views = load(Predict, "predict").model_copy(update={"tta": "none"})  # the map of a flipped image is a flipped map
+    member = load_member(Path(f"models/{name}"), load(str, "compute.device"), views)
+    found = read_predictions(Path(f"data/predictions/{name}.csv"))[["image_id", *CLASSES]]
+    rows = read_split("test").merge(found, on="image_id")
+    rows["predicted"] = rows[list(CLASSES)].idxmax(axis=1)
+    sample = rows.sample(min(options.images, len(rows)), random_state=options.seed).reset_index(drop=True)
+    torch.manual_seed(options.seed)
+    untaught = Network(model_io.recipe(Path(f"models/{name}")), pretrained=False).eval().to(member.device.device)
+    table = checks.measure(member, untaught, *given(member, sample, "predicted"), load_masks(sample), options.seed)
+    told = checks.summary(table.assign(group=sample["group"]))
+    files.write_json(Path(f"metrics/explain/{name}.json"), {"images": len(sample), "checks": told})
+    path = Path(f"plots/explanations/{name}.png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    style.save(explanations(examples(member, pick(rows)), name, told), path, DPI)
+
+
+def given(member: Member, rows: pd.DataFrame, classes: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The photographs, the class to explain that stands in a column, and the metadata of some rows."""
+    images = load_images(rows, member.size, torch.device("cpu"))
+    return images, torch.tensor(rows[classes].map(list(CLASSES).index).to_numpy()), metadata.encode(rows)
+
+
+def load_masks(rows: pd.DataFrame) -> np.ndarray:
+    """uint8 [N, height, width], 1 inside the lesion; all 0 of an image whose outline the source does not have."""
+    path = PREPARED / "masks.npy"
+    if not path.exists():
+        return np.zeros((len(rows), *packed_size()), np.uint8)
+    return np.load(path, mmap_mode="r")[rows["row"].to_numpy()]
+
+
+def pick(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each diagnosis an image that is predicted right and one that is not: those of the median probability."""
+    sure = rows.assign(right=rows["dx"] == rows["predicted"], sure=rows[list(CLASSES)].max(axis=1))
+    kinds = sure.sort_values("sure", kind="stable").groupby(["dx", "right"])
+    return pd.concat([some.iloc[[len(some) // 2]] for _, some in kinds]).reset_index(drop=True)
+
+
+def examples(member: Member, rows: pd.DataFrame) -> dict[tuple[str, bool], Example]:
+    """These rows with their maps, by diagnosis and whether it was predicted."""
+    of_both = [checks.in_parts(member, *given(member, rows, column)) for column in ("predicted", "dx")]
+    size = of_both[0].shape[1:]
+    images = load_images(rows, size, torch.device("cpu")).permute(0, 2, 3, 1).numpy()
+    masks = resize(torch.from_numpy(load_masks(rows)), list(size)).numpy() > 0
+    return {
+        (row["dx"], row["right"]): Example(
+            images[number],
+            masks[number],
+            row["dx"],
+            row["predicted"],
+            row[list(CLASSES)].to_dict(),
+            {row[column]: maps[number] for column, maps in zip(("predicted", "dx"), of_both, strict=True)},
+        )
+        for number, row in rows.iterrows()
+    }
+
+
+if __name__ == "__main__":
+    errors.run(main)
