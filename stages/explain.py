@@ -19,11 +19,11 @@ from dermaline.data import metadata
 from dermaline.data.batches import PREPARED, load_images, packed_size, read_split
 from dermaline.evaluation.tables import read_predictions
 from dermaline.explaining import checks
+from dermaline.explaining.grad_cam import NoMaps
 from dermaline.figures import style
 from dermaline.figures.explanations import Example, explanations
 from dermaline.inference.member import Member, load_member
 from dermaline.models import model_io
-from dermaline.models.network import Network
 from dermaline.params.explain import Explain
 from dermaline.params.predict import Predict
 
@@ -38,14 +38,20 @@ def main() -> None:
     rows = read_split("test").merge(found, on="image_id")
     rows["predicted"] = rows[list(CLASSES)].idxmax(axis=1)
     sample = rows.sample(min(options.images, len(rows)), random_state=options.seed).reset_index(drop=True)
-    torch.manual_seed(options.seed)
-    untaught = Network(model_io.recipe(Path(f"models/{name}")), pretrained=False).eval().to(member.device.device)
-    table = checks.measure(member, untaught, *given(member, sample, "predicted"), load_masks(sample), options.seed)
-    told = checks.summary(table.assign(group=sample["group"]))
-    files.write_json(Path(f"metrics/explain/{name}.json"), {"images": len(sample), "checks": told})
+    told, shown = {}, {}
+    try:
+        shown = examples(member, pick(rows))
+        recipe = model_io.recipe(Path(f"models/{name}"))
+        untaught = checks.untaught(recipe, options.seed, member.device.device)
+        seen = (*given(member, sample, "predicted"), load_masks(sample), sample["group"].to_numpy())
+        told = checks.summary(checks.measure(member, untaught, *seen))
+    except NoMaps as problem:
+        print(f"note: {problem}", file=sys.stderr)
+    counts = {"images": len(sample), "lesions": sample["group"].nunique()}
+    files.write_json(Path(f"metrics/explain/{name}.json"), {**counts, "checks": told})
     path = Path(f"plots/explanations/{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    style.save(explanations(examples(member, pick(rows)), name, told), path, DPI)
+    style.save(explanations(shown, name, told), path, DPI)
 
 
 def given(member: Member, rows: pd.DataFrame, classes: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -219,8 +219,8 @@ def test_what_is_not_well_determined_is_said():
     assert "43 validation images say little of the temperature" in few[0]
     assert "7 of mel, 7 of nv, 0 of vasc" in few[1]
     assert "rests on 7 images; of others it finds 59% to 100%" in few[2]
-    assert few[3].endswith("too few lesions for sets that hold 90%: akiec, bcc, bkl, df, mel, nv, vasc in every set")
-    assert said(truth, raw, set_coverage=0.7)[3].endswith("sets that hold 70%: vasc in every set")
+    assert few[3].endswith("too few lesions for sets that hold 90 %: akiec, bcc, bkl, df, mel, nv, vasc in every set")
+    assert said(truth, raw, set_coverage=0.7)[3].endswith("sets that hold 70 %: vasc in every set")
     assert said(truth, raw, set_by_class=False) == few[:3]
     assert said(truth, raw, calibration="none", decision="argmax") == few[2:]
     assert "without a melanoma" in said(truth[truth != MELANOMA], raw[truth != MELANOMA])[2]

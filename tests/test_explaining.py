@@ -13,7 +13,8 @@ from torch import nn
 
 from dermaline.compute import setup_fabric
 from dermaline.explaining import checks
-from dermaline.explaining.grad_cam import explain, grad_cam
+from dermaline.explaining.grad_cam import NoMaps, explain, grad_cam
+from dermaline.figures.explanations import Example, explanations
 from dermaline.inference import views
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
@@ -42,16 +43,16 @@ def squares():
     return images
 
 
-def member(network, **changes):
-    recipe = tiny.recipe(**{"size": (24, 32), "crop_from": (48, 64)} | changes)
-    fabric = setup_fabric("cpu", "32-true")
-    options = Predict(tta=changes.pop("tta", "none"), grid=(3, 3), scales=3)
-    return Member(network, fabric, views.scales(recipe, options, views.VIEWS["flips"]), "flips")
+def member(network, view="whole", tta="none"):
+    recipe = tiny.recipe(size=(24, 32), crop_from=(48, 64), view=view)
+    options = Predict(tta=tta, grid=(3, 3), scales=3)
+    return Member(network, setup_fabric("cpu", "32-true"), views.scales(recipe, options, views.VIEWS[tta]), tta)
 
 
+@pytest.mark.parametrize("tta", ["none", "flips", "d4"])
 @pytest.mark.parametrize("view", ["whole", "crop", "mixed"])
-def test_the_map_is_of_the_class_it_names_and_lies_where_that_is(squares, view):
-    looked = member(Colours(), view=view)
+def test_the_map_is_of_the_class_it_names_and_lies_where_that_is(squares, view, tta):
+    looked = member(Colours(), view, tta)
     for colour, (rows, columns) in ((RED, (slice(8, 20), slice(8, 20))), (GREEN, (slice(28, 40), slice(40, 52)))):
         found = explain(looked, squares, torch.full((3,), colour), None).clip(0)
         size = found.shape[1:]
@@ -76,37 +77,36 @@ def test_of_a_convolutional_network_it_is_captums(backbone):
     assert not torch.allclose(found, grad_cam(network, images, classes.flip(0)))
 
 
-@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
-def test_of_a_transformer_it_keeps_the_place(backbone):
-    """Where the last layer gives nothing but at one place, the map must mark that place."""
+@pytest.mark.parametrize(
+    ("backbone", "size", "grid"),
+    [
+        ("vit_tiny_patch16_224", (224, 224), (14, 14)),
+        ("vit_wee_patch16_reg1_gap_256", (256, 256), (16, 16)),
+        ("swin_tiny_patch4_window7_224", (224, 224), (7, 7)),
+    ],
+)
+def test_of_a_transformer_it_is_made_by_hand_from_what_decides(backbone, size, grid):
     torch.manual_seed(0)
-    recipe = tiny.recipe(backbone=backbone, weights="none", drop_path=0, size=(224, 224))
+    recipe = tiny.recipe(backbone=backbone, weights="none", drop_path=0, size=size)
     network = Network(recipe, pretrained=False).eval()
-    images = torch.rand(1, 3, 224, 224)
-    whole = grad_cam(network, images, torch.tensor([2]))
-    assert whole.shape == (1, 224, 224)
-    assert whole.max() > 0
-    layer = {"vit": lambda body: body.blocks[-1].norm1, "swin": lambda body: body.norm}[backbone.split("_")[0]]
-    place = (1, 4)  # row and column of a patch, of 14 or 7
-
-    def mark(_, given, found):
-        """All that the layer gives is nothing, but at one place."""
-        kept = torch.zeros_like(found)
-        if found.ndim == 4:
-            kept[:, place[0], place[1]] = found[:, place[0], place[1]]
-        else:
-            kept[:, 1 + place[0] * 14 + place[1]] = found[:, 1 + place[0] * 14 + place[1]]
-        return kept
-
-    hook = layer(network.body).register_forward_hook(mark)
-    for chosen in range(7):
-        found = grad_cam(network, images, torch.tensor([chosen]))
-        if found.max() > 0:
-            break
+    body, images = network.body, torch.rand(1, 3, *size)
+    layer = body.blocks[-1].norm1 if backbone.startswith("vit_tiny") else body.norm
+    seen = []
+    hook = layer.register_forward_hook(lambda _, given, found: seen.append(found))
+    score = network(images)[0, 3]
     hook.remove()
-    side = 224 // (14 if backbone.startswith("vit") else 7)
-    row, column = divmod(found[0].argmax().item(), 224)
-    assert (row // side, column // side) == place
+    (slope,) = torch.autograd.grad(score, seen)
+    values, slopes = (tokens[0].flatten(0, -2)[-grid[0] * grid[1] :] for tokens in (seen[0].detach(), slope))
+    heat = (values * slopes.mean(dim=0)).sum(dim=1).view(1, 1, *grid)
+    expected = nn.functional.interpolate(heat, size, mode="bilinear")[:, 0]
+    assert torch.allclose(grad_cam(network, images, torch.tensor([3])), expected, atol=1e-7)
+    assert expected.std() > 0
+
+
+def test_of_a_backbone_without_maps_it_is_said():
+    network = Network(tiny.recipe(backbone="mixer_s32_224", weights="none", size=(224, 224)), pretrained=False).eval()
+    with pytest.raises(NoMaps, match="mixer_s32_224: its last layer gives no maps"):
+        grad_cam(network, torch.rand(1, 3, 224, 224), torch.tensor([0]))
 
 
 def test_a_network_is_left_as_it_was():
@@ -122,14 +122,21 @@ def test_a_network_is_left_as_it_was():
 
 
 def test_mass_and_maximum_inside_the_lesion_are_counted_by_hand():
-    maps = np.zeros((4, 4, 5), np.float32)
+    maps = np.full((4, 4, 5), -0.5, np.float32)
     masks = np.zeros((4, 4, 5), bool)
     masks[:, :2, :2] = True
     maps[0, 0, 0] = 2  # all inside
     maps[1, 3, 3] = 1  # all outside
     maps[2, 0, 0], maps[2, 3, 3] = 1, 3
-    assert checks.inside(maps, masks) == pytest.approx([0.8, -0.2, 0.05, 0])
-    assert checks.pointing(maps, masks) == pytest.approx([0.8, -0.2, -0.2, 0])
+    assert checks.inside(maps, masks) == pytest.approx([1, 0, 0.25, 0.2])
+    assert checks.pointing(maps, masks) == pytest.approx([1, 0, 0, 0.2])
+
+
+def test_a_map_is_compared_with_that_of_another_lesion():
+    for group in ([0, 0, 1, 1, 1, 2], [3, 3, 3, 3, 1], [0, 1]):
+        group = np.array(group)
+        assert (group[checks.of_others(group)] != group).all()
+    assert checks.of_others(np.array([5, 5])).tolist() == [1, 0]
 
 
 @given(st.integers(0, 1000))
@@ -160,28 +167,59 @@ def test_deleting_what_decides_loses_it_at_once(squares):
     assert (least < inserted - 0.5).all()
 
 
-def test_what_is_measured_of_a_network_that_knows_and_of_one_compared_with_itself(squares):
-    """The red decides and is the lesion: all is passed; a network that is its own random one fails that check alone."""
-    images = squares.repeat(8, 1, 1, 1)
-    images[:, 2] = torch.randint(0, 40, images[:, 2].shape, generator=torch.Generator().manual_seed(0))
-    classes, masks = torch.full((24,), RED), (squares[0, RED] > 0).numpy().astype(np.uint8)[None].repeat(24, axis=0)
-    looked, groups = member(Colours(), view="whole"), {"group": np.arange(24)}
-    other = Colours()
+def photographs(where):
+    """Images with a red square each, of which it is said where, and noise; and their masks."""
+    images = torch.randint(0, 40, (len(where), 3, 48, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    masks = np.zeros((len(where), 48, 64), np.uint8)
+    for image, mask, (row, column) in zip(images, masks, where, strict=True):
+        image[RED, row : row + 12, column : column + 12] = 255
+        mask[row : row + 12, column : column + 12] = 1
+    return images, masks
+
+
+def told_of(looked, without, where):
+    images, masks = photographs(where)
+    given = (images, torch.full((len(where),), RED), torch.zeros(len(where), 1), masks, np.arange(len(where)))
+    return checks.summary(checks.measure(looked, [without], *given))
+
+
+def failed(told):
+    return {name for name, one in told.items() if not one["passed"]}
+
+
+def test_a_network_that_knows_passes_and_one_that_only_knows_the_middle_does_not():
+    looked, other = member(Colours()), Colours()
     other.attention = nn.Sequential(nn.Conv2d(3, 3, 1, bias=False))  # of which the classes are mixed up
     other.attention[0].weight.data = torch.roll(torch.eye(3), 1, 0).view(3, 3, 1, 1)
-    for untaught, failed in ((other, set()), (looked.network, {"random_weights"})):
-        table = checks.measure(looked, untaught, images, classes, torch.zeros(24, 1), masks, seed=0)
-        told = checks.summary(table.assign(**groups))
-        assert {name for name, one in told.items() if not one["passed"]} == failed
-    masks[:, :24] = 0
-    blank = checks.measure(looked, other, images, classes, torch.zeros(24, 1), masks, seed=0)
-    assert blank[["inside", "pointing"]].isna().all(axis=None)
+    corners = [(row, column) for row in (0, 12, 24, 36) for column in (0, 13, 26, 39, 52, 6)]
+    assert list(told_of(looked, other, corners)) == list(checks.CHECKS)
+    assert failed(told_of(looked, other, corners)) == set()
+    assert failed(told_of(looked, looked.network, corners)) == {"random_weights"}
+    middle = told_of(looked, other, [(18, 26)] * 24)  # where every map is as good as every other
+    assert {"inside", "pointing"} <= failed(middle)
+    assert middle["inside"]["own"] > 4 * middle["inside"]["area"]  # which alone would prove nothing
+
+
+def test_without_outlines_what_needs_one_is_not_measured():
+    images, masks = photographs([(0, 0)] * 3)
+    given = (images, torch.zeros(3, dtype=torch.int64), torch.zeros(3, 1), masks * 0, np.arange(3))
+    table = checks.measure(member(Colours()), [Colours()], *given)
+    assert table.columns[table.isna().all()].tolist() == [
+        "area",
+        "inside",
+        "pointing",
+        "inside_other",
+        "pointing_other",
+    ]
+    assert table[["deletion", "insertion", "random_weights"]].notna().all(axis=None)
 
 
 def measured(**changes):
-    columns = {"inside": 0.2, "pointing": 0.5, "random_weights": 0.1, "deletion": 0.1, "insertion": 0.1} | changes
+    """A table of 30 lesions with two images each, in which everything passes but for the changes."""
     noise = np.random.default_rng(0).normal(0, 0.05, 60)
-    return pd.DataFrame({name: value + noise for name, value in columns.items()} | {"group": np.arange(60) // 2})
+    better = {"inside": 0.2, "pointing": 0.5, "deletion": -0.1, "insertion": 0.1, "random_weights": 0.1} | changes
+    columns = {name: value + noise for name, value in better.items()} | {"area": 0.3, "group": np.arange(60) // 2}
+    return pd.DataFrame(columns | {f"{name}_other": 0.0 for name in list(checks.CHECKS)[:-1]})
 
 
 def test_a_check_passes_when_all_of_its_interval_does():
@@ -189,8 +227,9 @@ def test_a_check_passes_when_all_of_its_interval_does():
     assert list(told) == list(checks.CHECKS)
     ends = ttest_1samp(measured().groupby("group")["inside"].mean(), 0).confidence_interval()
     assert (told["inside"]["low"], told["inside"]["high"]) == pytest.approx((ends.low, ends.high))
+    assert told["deletion"]["value"] == -told["deletion"]["own"]
     assert all(one["passed"] and one["low"] < one["value"] < one["high"] for one in told.values())
-    for name, value in (("inside", 0), ("deletion", -0.1), ("random_weights", 0.5), ("insertion", np.nan)):
+    for name, value in (("inside", 0), ("deletion", 0.1), ("random_weights", 0.5), ("insertion", np.nan)):
         told = checks.summary(measured(**{name: value}))
         assert {check for check in checks.CHECKS if not told.get(check, {"passed": False})["passed"]} == {name}
 
@@ -198,4 +237,17 @@ def test_a_check_passes_when_all_of_its_interval_does():
 def test_a_lesion_counts_once_and_of_few_nothing_is_said():
     table = measured().assign(group=[0] * 31 + [*range(1, 30)], inside=[1.0] * 31 + [0.0] * 29)
     assert checks.summary(table)["inside"]["value"] == pytest.approx(1 / 30)
-    assert checks.summary(measured().head(18)) == {}
+    assert checks.summary(measured().head(38)) == {}
+
+
+def test_a_figure_says_what_has_failed():
+    image, mask = np.full((24, 32, 3), 200, np.uint8), np.zeros((24, 32), bool)
+    maps, shares = {"mel": np.ones((24, 32), np.float32), "nv": np.zeros((24, 32), np.float32)}, {"mel": 0.6, "nv": 0.3}
+    one = Example(image, mask, "mel", "mel", shares, maps)
+    for told, said in (({}, "no check was made"), (checks.summary(measured()), "all checks passed")):
+        assert said in explanations({("mel", True): one}, "a", told).get_suptitle()
+    told = checks.summary(measured(inside=-0.1))
+    drawn = explanations({("mel", False): one._replace(predicted="nv")}, "a", told)
+    assert "NOT to be trusted: inside failed" in drawn.get_suptitle()
+    assert "FAILED" in drawn.get_supxlabel()
+    assert explanations({}, "a", {}).axes

@@ -31,7 +31,6 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("  size:\n  - 96\n  - 128", "  size:\n  - 32\n  - 48"),
     ("    epochs: 6\n", "    epochs: 1\n"),
     ("bootstrap: 1000", "bootstrap: 20"),
-    ("  images: 100  ", "  images: 20  "),
     ("  dpi: 150", "  dpi: 50"),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
 )
@@ -103,8 +102,8 @@ def test_a_second_repro_runs_nothing_and_leaves_nothing_behind(repository):
 
 def test_the_maps_are_drawn_and_checked(repository):
     told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
-    assert told["images"] == 20
-    assert list(told["checks"]) == ["inside", "pointing", "random_weights", "deletion", "insertion"]
+    assert 20 <= told["lesions"] <= told["images"] <= 40
+    assert list(told["checks"]) == ["inside", "pointing", "deletion", "insertion", "random_weights"]
     with Image.open(repository.folder / "plots/explanations/lite0.png") as figure:
         assert min(figure.size) > 500
 
@@ -113,7 +112,7 @@ def test_without_outlines_what_needs_one_is_left_out(repository):
     (repository.folder / "data/prepared/masks.npy").unlink()
     repository.run("python -m stages.explain lite0")
     told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
-    assert list(told["checks"]) == ["random_weights", "deletion", "insertion"]
+    assert list(told["checks"]) == ["deletion", "insertion", "random_weights"]
 
 
 def test_a_plot_colour_runs_only_plot(repository):

@@ -3,7 +3,7 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,14 @@ from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import rounded
-from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
+from dermaline.commands.markdown import COLUMNS, classes_table, markdown, percent, with_ends, with_flat_ends
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
 from dermaline.evaluation.uncertainty import SELECTIVE
 from dermaline.figures.explanations import WORDS
 from dermaline.inference.conformal import SetRule
-from dermaline.inference.decision import load
+from dermaline.inference.decision import Decision, load
 from dermaline.models.model_io import read_model_info
 
 CARD, TEMPLATE = RELEASED / "README.md", Path(__file__).with_name("card.md")
@@ -29,6 +29,20 @@ HEADLINE = COLUMNS | {
 }
 
 
+class Recorded(NamedTuple):
+    """The recorded run of the released models."""
+
+    name: str
+    folder: Path
+    decision: Decision
+    known: dict[str, dict[str, Any]]  # what is known of each model
+    made: dict[str, Any]
+    final: dict[str, Any]  # the details of the model that decides
+    slices: pd.DataFrame
+    sets: pd.DataFrame
+    explained: dict[str, dict[str, Any]]  # what the checks of each model's maps told
+
+
 def card(data: Path) -> str:
     """The text of the released model's card.
 
@@ -36,8 +50,15 @@ def card(data: Path) -> str:
         data: `results/DATA`, where `record` has put the run under the recipe's name, or under `ensemble`.
 
     Raises:
-        DermalineError: there is no such run, or it is of another model than the released one.
+        DermalineError: there is no such run, it is of another model than the released one, or lacks what a card tells.
     """
+    run = read(data)
+    text = TEMPLATE.read_text("utf-8").format(**facts(run), **tables(run))
+    return f"---\n{head(run.name, run.final['image_level'])}---\n\n{text}"
+
+
+def read(data: Path) -> Recorded:
+    """The recorded run of what is in `released/`; raises as `card`."""
     decision = load(DECISION)
     known = {name: read_model_info(RELEASED / name) for name in decision.recipes}
     name = decision.recipes[0] if len(known) == 1 else "ensemble"
@@ -46,55 +67,61 @@ def card(data: Path) -> str:
         details, made = (json.loads((folder / f"{part}.json").read_text("utf-8")) for part in ("details", "made"))
         slices, sets = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets"))
         recorded = load(folder / "decision.json")
-        explained = {name: json.loads((folder / f"explain/{name}.json").read_text("utf-8")) for name in known}
+        explained = {recipe: json.loads((folder / f"explain/{recipe}.json").read_text("utf-8")) for recipe in known}
     except FileNotFoundError as problem:
-        raise DermalineError(
-            f"{problem.filename}: not found; run record {name} after the run that was released"
-        ) from None
-    for recipe, facts in known.items():
-        if facts["test"] != rounded(key_metrics(details[recipe]["image_level"])):
+        said = f"{problem.filename}: not found; run record {name} after the run that was released"
+        raise DermalineError(said) from None
+    for recipe, told in known.items():
+        if told["test"] != rounded(key_metrics(details[recipe]["image_level"])):
             raise DermalineError(f"{folder}: not of the released {recipe}; run record and release after the same run")
     if recorded.model_copy(update={"models": decision.models}) != decision:
         raise DermalineError(f"{folder}: not of the released decision; run record and release after the same run")
-    final, rule = details[name], decision.set_rule
-    image_level = final["image_level"]
-    if image_level["absent_classes"] or rule is None or not {OPERATING_POINT, "selective"} <= final.keys():
-        raise DermalineError(
-            f"{folder}: the card wants every diagnosis on the test, a melanoma threshold and sets; run dvc repro anew"
-        )
-    point = final[OPERATING_POINT]
-    height, width = known[decision.recipes[0]]["prepared_size"]
-    digests = ", ".join(f"`{recipe}` {value}" for recipe, value in decision.models.items())
-    words = {
-        "name": name,
-        "folder": folder.as_posix(),
-        "what": ", ".join(facts["recipe"]["backbone"] for facts in known.values()),
+    final = details[name]
+    whole = not final["image_level"]["absent_classes"] and {OPERATING_POINT, "selective"} <= final.keys()
+    if not whole or decision.set_rule is None:
+        wanted = "every diagnosis on the test, a melanoma threshold and sets"
+        raise DermalineError(f"{folder}: the card wants {wanted}; run dvc repro and record anew")
+    return Recorded(name, folder, decision, known, made, final, slices, sets, explained)
+
+
+def facts(run: Recorded) -> dict[str, Any]:
+    """What the template says in words and single numbers, by its names."""
+    height, width = run.known[run.decision.recipes[0]]["prepared_size"]
+    backbones = [told["recipe"]["backbone"] for told in run.known.values()]
+    point, rule = run.final[OPERATING_POINT], run.decision.set_rule
+    return {
+        "name": run.name,
+        "folder": run.folder.as_posix(),
+        "what": f"A network, {backbones[0]},"
+        if len(backbones) == 1
+        else f"The mean of the networks {' and '.join(backbones)}",
         "prepared": f"{height}x{width}",
-        "split": made["split"],
-        "seeds": ", ".join(map(str, made["seeds"])),
-        "machine": made["machine"],
-        "minutes": f"{made['seconds'] / 60:.0f}",
-        "scores": markdown(
-            ["", "test images"], [[said, with_ends(image_level, key)] for said, key in HEADLINE.items()]
-        ),
-        "classes": classes_table(folder),
+        **{key: run.made[key] for key in ("split", "machine", "command", "commit")},
+        "seeds": ", ".join(map(str, run.made["seeds"])),
+        "minutes": f"{run.made['seconds'] / 60:.0f}",
         "found": with_ends(point, "melanoma_sensitivity"),
         "called": f"{1 - point['melanoma_specificity']:.3f}",
-        "selective": selective_table(final["selective"]),
-        "sets": sets_table(sets),
-        "promised": f"{rule.coverage:.0%} of the lesions{' of each diagnosis' if rule.by_class else ''}",
-        "chosen_sets": chosen_sets_table(sets, rule),
-        "single": single_sets(sets, rule),
-        "explained": explained_table(explained),
-        "explained_images": f"{next(iter(explained.values()))['images']:,}",
-        "slices": slices_table(slices),
-        "scored": int(slices["note"].isna().sum()) - 1,
-        "slice_count": len(slices) - 1,
-        "command": made["command"],
-        "commit": made["commit"],
-        "digests": digests,
+        "promised": f"{percent(rule.coverage)} of the lesions{' of each diagnosis' if rule.by_class else ''}",
+        "single": single_sets(run.sets, rule),
+        "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",
+        "scored": int(run.slices["note"].isna().sum()) - 1,
+        "slice_count": len(run.slices) - 1,
+        "digests": ", ".join(f"`{recipe}` {value}" for recipe, value in run.decision.models.items()),
     }
-    return f"---\n{head(name, image_level)}---\n\n{TEMPLATE.read_text('utf-8').format(**words)}"
+
+
+def tables(run: Recorded) -> dict[str, str]:
+    """The template's tables, by its names."""
+    scores = [[said, with_ends(run.final["image_level"], key)] for said, key in HEADLINE.items()]
+    return {
+        "scores": markdown(["", "test images"], scores),
+        "classes": classes_table(run.folder),
+        "selective": selective_table(run.final["selective"]),
+        "sets": sets_table(run.sets),
+        "chosen_sets": chosen_sets_table(run.sets, run.decision.set_rule),
+        "explained": explained_table(run.explained),
+        "slices": slices_table(run.slices),
+    }
 
 
 def head(name: str, scores: dict[str, Any]) -> str:
@@ -102,7 +129,7 @@ def head(name: str, scores: dict[str, Any]) -> str:
     metrics = [{"type": key, "value": scores[key], "name": said} for said, key in HEADLINE.items()]
     data = {"type": "ham10000", "name": "HAM10000, lesion-grouped split", "split": "test"}
     task = {"type": "image-classification", "name": "Image Classification"}
-    facts = {
+    found = {
         "license": "cc-by-nc-4.0",
         "library_name": "timm",
         "pipeline_tag": "image-classification",
@@ -111,7 +138,7 @@ def head(name: str, scores: dict[str, Any]) -> str:
     }
     stream, yaml = io.StringIO(), YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.dump(facts, stream)
+    yaml.dump(found, stream)
     return stream.getvalue()
 
 
@@ -132,7 +159,7 @@ def sets_table(sets: pd.DataFrame) -> str:
     for (kind, promised), own in sets.groupby(["kind", "promised"], sort=False):
         one = own.set_index("value")
         held = [with_flat_ends(one.loc[value], "coverage") for value in ("all", "mel")]
-        rows.append([kind, f"{promised:.0%}", *held, f"{one.loc['all', 'size']:.2f}"])
+        rows.append([kind, percent(promised), *held, f"{one.loc['all', 'size']:.2f}"])
     return markdown(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
 
 
@@ -147,7 +174,8 @@ def chosen_sets_table(sets: pd.DataFrame, rule: SetRule) -> str:
     own, rows = of_rule(sets, rule).query("variable == 'dx'"), []
     for _, row in own.iterrows():
         held = with_flat_ends(row, "coverage")
-        verdict = f"short of {rule.coverage:.0%}" if row["coverage_high"] < rule.coverage else ""
+        short = rule.by_class and row["coverage_high"] < rule.coverage  # for all together, no diagnosis is promised any
+        verdict = f"short of {percent(rule.coverage)}" if short else ""
         of_one = [f"{row['single']:.0%}", f"{row['single_coverage']:.3f}" if row["single"] else "–"]
         rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
     heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
@@ -179,6 +207,8 @@ def explained_table(explained: dict[str, Any]) -> str:
     rows = []
     for name, told in explained.items():
         for key, one in told["checks"].items():
+            means = [f"{one[which]:.3f}" if which in one else "–" for which in ("own", "other", "area")]
             value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-            rows.append([name, WORDS[key], value, "passed" if one["passed"] else "**failed**"])
-    return markdown(["model", "check", "mean over lesions", ""], rows)
+            rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
+    heads = ["model", "check", "own map", "another's", "lesion's area", "difference (of the last, itself)", ""]
+    return markdown(heads, rows)

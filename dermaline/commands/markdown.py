@@ -30,8 +30,15 @@ def with_ends(scores: dict[str, Any], key: str) -> str:
 
 
 def with_flat_ends(row: Mapping[str, float], key: str) -> str:
-    """A score with its interval from a flat row: NAME, NAME_low and NAME_high."""
+    """A score with its interval from a flat row: NAME, NAME_low and NAME_high; a dash where there is none."""
+    if key not in row:
+        return "–"
     return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
+
+
+def percent(share: float) -> str:
+    """Such as 90 %, or 97.5 %."""
+    return f"{100 * share:.3g} %"
 
 
 def classes_table(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Whether maps can be believed: where they lie, whether they need what was learned, whether what they mark decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,49 +16,72 @@ from dermaline.blocks import blocks
 from dermaline.explaining.grad_cam import explain
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
+from dermaline.params.recipe import Recipe
 
 Maps = NDArray[np.float32]  # [N, height, width]
 AT_ONCE = 16  # images
-STEPS = 8  # in which pixels are taken away
-NOISE = (6, 8)  # rows and columns of the noise that a random map is made of
-FEWEST_LESIONS = 10
+UNTAUGHT = 3  # networks with random weights
+STEPS = 6  # in which pixels are taken away
+FEWEST_LESIONS = 20
 ALIKE = 0.5  # rank correlation from which a map is called like one of a network that learned nothing
 
-CHECKS = ("inside", "pointing", "random_weights", "deletion", "insertion")
+CHECKS = ("inside", "pointing", "deletion", "insertion", "random_weights")
 
 
 def measure(
-    member: Member, untaught: Network, images: Tensor, classes: Tensor, metadata: Tensor, masks: NDArray, seed: int
+    member: Member,
+    without: Sequence[Network],
+    images: Tensor,
+    classes: Tensor,
+    metadata: Tensor,
+    masks: NDArray,
+    group: NDArray,
 ) -> pd.DataFrame:
-    """What is measured of the maps of some images, a row each and a column for each of `CHECKS`.
+    """What is measured of the maps of some images: of each check a column for their own maps, and one to compare with.
+
+    Lesions are in the middle of photographs, so any map of the middle finds them, and finds what decides. So a map is
+    compared with those of other images, which lie where maps of this network lie.
 
     Args:
         member: the model.
-        untaught: the same network with random weights (the test of Adebayo et al. 2018).
+        without: the same network with random weights, several times (the test of Adebayo et al. 2018).
         images, classes, metadata: as for `grad_cam.explain`.
         masks: of the lesions, [N, height, width] of any size, not 0 inside; nothing where it is not known, and then
             `inside` and `pointing` are NaN.
-        seed: of the random maps.
+        group: [N] labels of the images' lesions.
+
+    Returns:
+        A row an image: `group`; `NAME` and `NAME_other` of each of `CHECKS` (`random_weights` alone, without another);
+        `area`, the share of the image that the lesion takes.
     """
     maps = in_parts(member, images, classes, metadata)
     lesion = resize(torch.from_numpy(masks).float()[:, None], list(maps.shape[1:]), antialias=True)[:, 0].numpy() >= 0.5
-    known = lesion.any((1, 2))
 
     def probability(photographs: Tensor) -> NDArray[np.float64]:
         return member(photographs, metadata)[np.arange(len(classes)), classes]
 
-    (deleted, inserted), (by_chance, won_by_chance) = (
-        deletion_and_insertion(images, some, probability)
-        for some in (maps, random_maps(len(maps), maps.shape[1:], seed))
-    )
-    without = in_parts(member._replace(network=untaught), images, classes, metadata)
-    return pd.DataFrame({
-        "inside": np.where(known, inside(maps.clip(0), lesion), np.nan),
-        "pointing": np.where(known, pointing(maps, lesion), np.nan),
-        "random_weights": np.abs(rank_correlation(maps, without)),  # what is upside down is alike too
-        "deletion": by_chance - deleted,
-        "insertion": inserted - won_by_chance,
-    })  # fmt: skip
+    table = pd.DataFrame({"group": group, "area": lesion.mean((1, 2))})
+    for end, some in (("", maps), ("_other", maps[of_others(group)])):
+        table[f"inside{end}"], table[f"pointing{end}"] = inside(some, lesion), pointing(some, lesion)
+        table[f"deletion{end}"], table[f"insertion{end}"] = deletion_and_insertion(images, some, probability)
+    table.loc[~lesion.any((1, 2)), ["area", "inside", "inside_other", "pointing", "pointing_other"]] = np.nan
+    blind = [in_parts(member._replace(network=one), images, classes, metadata) for one in without]
+    alike = [np.abs(rank_correlation(maps, other)) for other in blind]  # what is upside down is alike too
+    return table.assign(random_weights=np.mean(alike, axis=0))
+
+
+def untaught(recipe: Recipe, seed: int, device: torch.device) -> list[Network]:
+    """A recipe's network with random weights, several times."""
+    torch.manual_seed(seed)
+    return [Network(recipe, pretrained=False).eval().to(device) for _ in range(UNTAUGHT)]
+
+
+def of_others(group: NDArray) -> NDArray[np.int64]:
+    """For each image another one, of another lesion: the next such, in a circle."""
+    ahead = (np.arange(len(group)) + 1) % len(group)
+    while len(set(group)) > 1 and (same := group[ahead] == group).any():
+        ahead = np.where(same, (ahead + 1) % len(group), ahead)
+    return ahead
 
 
 def in_parts(member: Member, images: Tensor, classes: Tensor, metadata: Tensor) -> Maps:
@@ -68,23 +91,22 @@ def in_parts(member: Member, images: Tensor, classes: Tensor, metadata: Tensor) 
 
 
 def inside(maps: Maps, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The share of each map's mass that is inside the lesion, less the share of the image that the lesion takes, [N].
+    """The share of what is over 0 in each map that is inside the lesion, [N].
 
-    A map that is 0 everywhere marks nothing: it counts as even.
+    A map without anything over 0 marks nothing: it counts as even.
     """
-    area, mass = masks.mean((1, 2)), maps.sum((1, 2), dtype=float)
-    within = np.where(masks, maps, 0).sum((1, 2), dtype=float)
-    return np.divide(within, mass, out=area.copy(), where=mass > 0) - area
+    maps = maps.clip(0)
+    mass = maps.sum((1, 2), dtype=float)
+    return np.divide(np.where(masks, maps, 0).sum((1, 2), dtype=float), mass, out=masks.mean((1, 2)), where=mass > 0)
 
 
 def pointing(maps: Maps, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Whether the map's maximum is inside the lesion, less the share of the image that the lesion takes, [N].
+    """Whether each map's maximum is inside the lesion (the pointing game, Zhang et al. 2018), [N].
 
-    That share is how often a random point would be (the pointing game, Zhang et al. 2018, against chance). Of equal
-    maxima, each counts a part.
+    Of equal maxima, each counts a part.
     """
     highest = maps == maps.max((1, 2), keepdims=True)
-    return (highest & masks).sum((1, 2)) / highest.sum((1, 2)) - masks.mean((1, 2))
+    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
 
 
 def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
@@ -93,12 +115,6 @@ def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
     centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
     norms = np.prod([np.sqrt((rank**2).sum(axis=1)) for rank in centred], axis=0)
     return np.divide((centred[0] * centred[1]).sum(axis=1), norms, out=np.zeros(len(norms)), where=norms > 0)
-
-
-def random_maps(count: int, size: tuple[int, int], seed: int) -> Maps:
-    """Smooth noise, as coarse as what networks give: what a map is to be better than."""
-    noise = torch.rand(count, 1, *NOISE, generator=torch.Generator().manual_seed(seed))
-    return interpolate(noise, size, mode="bilinear")[:, 0].numpy()
 
 
 def deletion_and_insertion(
@@ -117,32 +133,38 @@ def deletion_and_insertion(
     ranks = torch.from_numpy(rankdata(-maps.reshape(len(maps), -1), axis=1, method="ordinal").reshape(maps.shape))
     share = interpolate(ranks[:, None].float() / ranks[0].numel(), images.shape[2:])
     empty = images.float().mean((2, 3), keepdim=True).round().to(torch.uint8).expand_as(images)
-    curves: list[list[NDArray[np.float64]]] = [[], []]
-    for step in range(STEPS + 1):
-        marked = share <= step / STEPS
-        curves[0].append(probability(torch.where(marked, empty, images)))
-        curves[1].append(probability(torch.where(marked, images, empty)))
-    deleted, inserted = (np.trapezoid(np.array(curve), dx=1 / STEPS, axis=0) for curve in curves)
+    marked = [share <= step / STEPS for step in range(1, STEPS)]
+    ends = [probability(images), probability(empty)]
+    deletion = [ends[0], *(probability(torch.where(some, empty, images)) for some in marked), ends[1]]
+    insertion = [ends[1], *(probability(torch.where(some, images, empty)) for some in marked), ends[0]]
+    deleted, inserted = (np.trapezoid(np.array(curve), dx=1 / STEPS, axis=0) for curve in (deletion, insertion))
     return deleted, inserted
 
 
 def summary(table: pd.DataFrame) -> dict[str, dict[str, float | bool]]:
-    """The mean of each of `CHECKS`, a lesion counted once, with its 95 % interval (Student's t), and whether it passed.
+    """The means of each of `CHECKS`, a lesion counted once, and whether it has passed.
 
     Args:
-        table: `CHECKS` of some images, NaN where one was not measured, and `group`, a label of the lesion.
+        table: of `measure`.
 
     Returns:
-        By check `value`, `low`, `high`, `passed`: whether all of the interval is over 0; of `random_weights`, a
-        correlation that is to be small, under `ALIKE`. A check of fewer than `FEWEST_LESIONS` is left out.
+        By check `own` and `other` (and of those that look at the lesion, `area`), their difference `value` with its
+        95 % interval (Student's t) `low` and `high`, positive where the own map is better, and `passed`, whether all of
+        it is over 0. Of `random_weights` the correlation itself is `value`, which has passed where all of its interval
+        is under `ALIKE`. A check of fewer than `FEWEST_LESIONS` is left out.
     """
-    lesions, found = table.groupby("group")[list(CHECKS)].mean(), {}
+    lesions, found = table.groupby("group").mean(), {}
     for name in CHECKS:
-        values = lesions[name].dropna()
-        if len(values) < FEWEST_LESIONS:
+        known = lesions[lesions[name].notna()]
+        if len(known) < FEWEST_LESIONS:
             continue
+        told = {"own": name, "other": f"{name}_other"} | ({"area": "area"} if name in ("inside", "pointing") else {})
+        if name == "random_weights":
+            told, values = {}, known[name]
+        else:
+            values = (known[name] - known[f"{name}_other"]) * (-1 if name == "deletion" else 1)
         mean, half = float(values.mean()), float(stdtrit(len(values) - 1, 0.975) * values.sem())
-        low, high = mean - half, mean + half
-        passed = high < ALIKE if name == "random_weights" else low > 0
-        found[name] = {"value": mean, "low": low, "high": high, "passed": passed}
+        passed = mean + half < ALIKE if name == "random_weights" else mean - half > 0
+        means = {key: float(known[column].mean()) for key, column in told.items()}
+        found[name] = {**means, "value": mean, "low": mean - half, "high": mean + half, "passed": passed}
     return found

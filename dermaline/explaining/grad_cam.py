@@ -1,14 +1,17 @@
 """Maps of what in a photograph speaks for a class (Grad-CAM, Selvaraju et al. 2017)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import resize
 
+from dermaline.base.errors import DermalineError
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
+
+
+class NoMaps(DermalineError):
+    """A backbone whose last layer keeps no place in the image that we know how to find."""
 
 
 def grad_cam(network: Network, images: Tensor, classes: Tensor, metadata: Tensor | None = None) -> Tensor:
@@ -24,36 +27,45 @@ def grad_cam(network: Network, images: Tensor, classes: Tensor, metadata: Tensor
 
     Returns:
         float32 [N, height, width]. Their scale is the logits', so maps of one network may be averaged.
+
+    Raises:
+        NoMaps: see there.
     """
-    layer, spatial = last_maps(network)
     kept: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _, given, found: kept.append(found))
+    hook = _last_layer(network).register_forward_hook(lambda _, given, found: kept.append(found))
     try:
         logits = network(images.detach().requires_grad_(), metadata)
     finally:
         hook.remove()
     (maps,) = kept
     (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
-    maps, slopes = spatial(maps.detach().float()), spatial(slopes.float())
+    maps, slopes = (_in_place(network, values.detach().float()) for values in (maps, slopes))
     heat = (slopes.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
     return interpolate(heat, images.shape[2:], mode="bilinear")[:, 0]
 
 
-def last_maps(network: Network) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
-    """The layer with the last maps that keep their place in the image, and how to turn what it gives to [N, C, h, w].
+def _last_layer(network: Network) -> nn.Module:
+    """The layer with the last maps on which the logits depend: the backbone's end.
 
-    A vision transformer that decides by its class token uses no patch after the last block's attention, so of one it
-    is what that attention is given.
+    A vision transformer that decides by its class token looks at no patch after the last block's attention, so of one
+    it is what that attention is given.
     """
+    blocks = getattr(network.body, "blocks", None)
+    if blocks is not None and getattr(network.body, "global_pool", None) == "token" and hasattr(blocks[-1], "norm1"):
+        return blocks[-1].norm1
+    return network.attention
+
+
+def _in_place(network: Network, maps: Tensor) -> Tensor:
+    """What the last layer gives as [N, C, rows, columns]."""
     body = network.body
-    if hasattr(body, "num_prefix_tokens"):
-        rows, columns = body.patch_embed.grid_size
-        return body.blocks[
-            -1
-        ].norm1, lambda tokens: tokens[:, body.num_prefix_tokens :].transpose(1, 2).unflatten(2, (rows, columns))
-    if getattr(body, "output_fmt", "NCHW") == "NHWC":
-        return network.attention, lambda maps: maps.permute(0, 3, 1, 2)
-    return network.attention, lambda maps: maps
+    if maps.ndim == 4:
+        return maps.permute(0, 3, 1, 2) if getattr(body, "output_fmt", "NCHW") == "NHWC" else maps
+    rows, columns = getattr(getattr(body, "patch_embed", None), "grid_size", None) or (0, 0)
+    tokens = maps[:, getattr(body, "num_prefix_tokens", 0) :]
+    if maps.ndim != 3 or tokens.shape[1] != rows * columns:
+        raise NoMaps(f"{network.backbone}: its last layer gives no maps, so there is nothing to show")
+    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
 
 
 def explain(member: Member, images: Tensor, classes: Tensor, metadata: Tensor | None) -> Tensor:

@@ -173,11 +173,12 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
         palette: one that seaborn knows.
     """
     rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
-    drawn = style.canvas(0.9 + 0.18 * rows[-1])
+    drawn = style.canvas(0.9 + 0.21 * rows[-1])
     axes = drawn.add_subplot()
     axes.axvline(slices["balanced_accuracy"].iloc[0], color="0.6", linewidth=0.8, zorder=1)
     scores = ("balanced_accuracy", "accuracy", "melanoma_sensitivity")
-    for name, look, offset in zip(scores, style.series(palette, 3), (0, 0.25, 0.5), strict=True):
+    main, other, _, third = style.series(palette, 4)  # a triangle is a verdict here
+    for name, look, offset in zip(scores, (main, other, third), (-0.25, 0, 0.25), strict=True):
         low, high = (slices[f"{name}_{end}"] for end in ("low", "high"))
         axes.hlines(rows + offset, low, high, color=look["color"], linewidth=1.6)
         look = look | {"linestyle": "", "markersize": 4}

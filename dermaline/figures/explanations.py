@@ -12,14 +12,17 @@ from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.figures import style
 
 WORDS = {
-    "inside": "mass inside the lesion, over its share of the image",
-    "pointing": "maximum inside the lesion, over chance",
+    "inside": "share of the map inside the lesion, more than of another image's map",
+    "pointing": "maximum inside the lesion, more often than another image's map",
+    "deletion": "probability lost without what is marked, more than by another image's map",
+    "insertion": "probability won by what is marked, more than by another image's map",
     "random_weights": "rank correlation with maps of random weights, without its sign (to be under 0.5)",
-    "deletion": "probability lost without what is marked, over random maps",
-    "insertion": "probability won by what is marked, over random maps",
 }
 
-NOTE = "White: the lesion's outline. Each map is drawn to its own maximum; grey: nothing speaks for the diagnosis."
+NOTE = (
+    "White: the lesion's outline. Each map is drawn to its own maximum; grey: nothing speaks for the diagnosis.\n"
+    "Predictions and probabilities are of this recipe alone, before calibration and decision."
+)
 
 
 class Example(NamedTuple):
@@ -45,7 +48,7 @@ def explanations(
         checks: what `explaining.checks.summary` told of the maps; what has failed is said at the top.
     """
     shown = [dx for dx in CLASSES if (dx, True) in examples or (dx, False) in examples]
-    drawn = style.canvas(1.0 * len(shown) + 0.6 + 0.16 * len(checks), 2 * style.WIDTH)
+    drawn = style.canvas(1.0 * len(shown) + 0.8 + 0.16 * len(checks), 2 * style.WIDTH)
     drawn.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     panels = drawn.subplots(max(len(shown), 1), 5, squeeze=False)
     for axes in panels.flat:
@@ -60,8 +63,9 @@ def explanations(
             _map(row[3], wrong, wrong.predicted)
             _map(row[4], wrong, dx)
     failed = [check for check, one in checks.items() if not one["passed"]]
-    verdict = "no check was made" if not checks else f"NOT to be trusted: {', '.join(failed)} failed" if failed else ""
-    drawn.suptitle(f"{name}: what speaks for a diagnosis (Grad-CAM){'; ' * bool(verdict)}{verdict}", fontsize=9)
+    verdict = f"NOT to be trusted: {', '.join(failed)} failed" if failed else "all checks passed"
+    verdict = verdict if checks else "no check was made"
+    drawn.suptitle(f"{name}: what speaks for a diagnosis (Grad-CAM); {verdict}", fontsize=9)
     lines = [NOTE, *(_line(check, one) for check, one in checks.items())]
     drawn.supxlabel("\n".join(lines), fontsize=7)
     return drawn

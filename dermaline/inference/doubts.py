@@ -42,7 +42,7 @@ def doubts(truth: Ints, calibrated: Floats, decision: Decision, options: Evaluat
     if rule := decision.set_rule:
         always = [name for name, threshold in rule.thresholds.items() if not threshold]
         if always:
-            held = f"sets that hold {rule.coverage:.0%}"
+            held = f"sets that hold {100 * rule.coverage:.3g} %"
             yield f"{images} are of too few lesions for {held}: {', '.join(always)} in every set"
 
 
