@@ -44,10 +44,10 @@ def test_the_hub_finds_licence_and_results(name):
     assert {result.dataset_split for result in found.data.eval_results} == {"test"}
 
 
-def test_the_card_names_the_sets_of_the_decision(project):
+def test_the_card_names_the_sets_of_the_decision(project, name):
     assert "short of 90 %" in card(DATA)
     assert "gives sets that are to hold 90 % of the lesions of each diagnosis" in card(DATA)
-    for path in (project / "released/decision.json", project / DATA / "lite0_mixed/decision.json"):
+    for path in (project / "released/decision.json", project / DATA / name / "decision.json"):
         content = json.loads(path.read_text())
         content["set_rule"] |= {"coverage": 0.95, "by_class": False}
         path.write_text(json.dumps(content))

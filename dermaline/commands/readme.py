@@ -9,7 +9,7 @@ import pandas as pd
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_text
 from dermaline.campaigns import plan
-from dermaline.commands.card import CARD, card
+from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
@@ -53,7 +53,8 @@ def pages() -> dict[Path, dict[str, str]]:
         Path("README.md"): {"results": results_table([row for row in runs if row["data"] == DATA.name])},
         Path("docs/results.md"): {
             "runs": runs_table(runs),
-            "classes": classes_table(DATA / "lite0_mixed"),
+            "classes": classes_table(read(DATA).folder),
+            "members": validation_table(pd.read_csv(DATA / "members.csv")),
             "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
             "small": campaign_table("small"),
