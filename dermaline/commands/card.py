@@ -210,5 +210,5 @@ def explained_table(explained: dict[str, Any]) -> str:
             means = [f"{one[which]:.3f}" if which in one else "–" for which in ("own", "other", "area")]
             value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
             rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
-    heads = ["model", "check", "own map", "another's", "lesion's area", "difference (of the last, itself)", ""]
+    heads = ["model", "check", "own map", "another's", "lesion's area", "better by (of the last, itself)", ""]
     return markdown(heads, rows)

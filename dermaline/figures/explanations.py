@@ -12,10 +12,10 @@ from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.figures import style
 
 WORDS = {
-    "inside": "share of the map inside the lesion, more than of another image's map",
-    "pointing": "maximum inside the lesion, more often than another image's map",
-    "deletion": "probability lost without what is marked, more than by another image's map",
-    "insertion": "probability won by what is marked, more than by another image's map",
+    "inside": "share of the map inside the lesion",
+    "pointing": "share of the images with the map's maximum inside the lesion",
+    "deletion": "area under the probability while what is marked is taken away (less is better)",
+    "insertion": "area under the probability while what is marked is put back",
     "random_weights": "rank correlation with maps of random weights, without its sign (to be under 0.5)",
 }
 
@@ -73,7 +73,10 @@ def explanations(
 
 def _line(check: str, one: Mapping[str, float]) -> str:
     said = "passed" if one["passed"] else "FAILED"
-    return f"{WORDS[check]}: {one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f}), {said}"
+    interval = f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
+    if "other" in one:
+        interval = f"{one['own']:.2f}, with another image's map {one['other']:.2f}, better by {interval}"
+    return f"{WORDS[check]}: {interval}, {said}"
 
 
 def _photograph(axes: Axes, example: Example, said: str) -> None:
