@@ -90,12 +90,8 @@ def test_the_table_of_sets_counts_what_is_in_them(case):
     sex = index.set_index("image_id").loc[test["image_id"], "sex"].to_numpy()
     parts = {("all", "all"): np.ones(len(test), bool), ("dx", "mel"): (test["dx"] == "mel").to_numpy()}
     for key, own in (parts | {("sex", "male"): sex == "male"}).items():
-        inside, sizes, single, sure = (
-            [],
-            [],
-            [],
-            [],
-        )  # of each lesion, of which a photograph counts less the more there are
+        # of each lesion, of which a photograph counts less the more there are
+        inside, sizes, single, sure = [], [], [], []
         for lesion in set(test["group"][own]):
             photographs = np.flatnonzero(own & (test["group"] == lesion))
             inside.append(np.mean([held[row, CLASSES.index(test["dx"][row])] for row in photographs]))
