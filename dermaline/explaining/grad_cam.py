@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.errors import DermalineError
-from dermaline.inference.member import Member
+from dermaline.inference.member import Member, resized
 from dermaline.models.network import Network
 
 
@@ -84,7 +84,7 @@ def explain(member: Member, images: Tensor, classes: Tensor, metadata: Tensor | 
     classes, metadata = classes.to(device), None if metadata is None else metadata.to(device)
     size, found = min(scale.size for scale in member.scales), []
     for scale in member.scales:
-        pixels = resize(images, list(scale.size), antialias=True).to(device, torch.float32).div_(255)
+        pixels = resized(images, scale.size).to(device, torch.float32).div_(255)
         places = torch.arange(pixels[0, 0].numel(), dtype=torch.float32).view(1, 1, *scale.size)
         total, seen = torch.zeros(len(images), places.numel()), torch.zeros(places.numel())
         for view in scale.views:

@@ -41,13 +41,14 @@ class Member(NamedTuple):
             metadata: float [N, M] as `data.metadata.encode` makes it, or None when nothing is known.
         """
         found = [
-            probabilities(self.network, _resized(images, scale.size), self.device, metadata=metadata, views=scale.views)
+            probabilities(self.network, resized(images, scale.size), self.device, metadata=metadata, views=scale.views)
             for scale in self.scales
         ]
         return torch.stack(found).mean(dim=0).numpy().astype(np.float64)
 
 
-def _resized(images: Tensor, size: Size) -> Tensor:
+def resized(images: Tensor, size: Size) -> Tensor:
+    """Photographs [N, 3, height, width] at a size, antialiased, as `load_images` resizes them."""
     return images if images.shape[2:] == size else resize(images, list(size), antialias=True)
 
 
