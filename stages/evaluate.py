@@ -87,13 +87,12 @@ def sets(final: Decided, coverage: float) -> dict[tuple[str, float], Bools]:
     """The sets of diagnoses of the test images, of either kind, for this coverage and others, fitted on val."""
     val, test = tables.probabilities(final.val), tables.probabilities(final.test)
     truth, group, predicted = tables.truth(final.val), final.val["group"].to_numpy(), final.decision.diagnose(test)
-    return {
-        (kind, share): conformal.members(
-            test, predicted, conformal.fit_thresholds(truth, val, group, share, kind == "by class")
-        )
-        for kind in ("marginal", "by class")
+    rules = [
+        conformal.fit(truth, val, group, share, by_class)
+        for by_class in (False, True)
         for share in sorted({*SET_COVERAGES, coverage})
-    }
+    ]
+    return {(rule.kind, rule.coverage): rule.members(test, predicted) for rule in rules}
 
 
 if __name__ == "__main__":

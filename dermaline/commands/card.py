@@ -165,8 +165,7 @@ def sets_table(sets: pd.DataFrame) -> str:
 
 def of_rule(sets: pd.DataFrame, rule: SetRule) -> pd.DataFrame:
     """Those rows of the table of sets that are of a rule."""
-    kind = "by class" if rule.by_class else "marginal"
-    return sets[(sets["kind"] == kind) & np.isclose(sets["promised"], rule.coverage)]
+    return sets[(sets["kind"] == rule.kind) & np.isclose(sets["promised"], rule.coverage)]
 
 
 def chosen_sets_table(sets: pd.DataFrame, rule: SetRule) -> str:

@@ -6,6 +6,7 @@ classifiers of Sadinle et al. 2019, and always the prediction itself.
 
 import numpy as np
 
+from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import Fraction, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
 
@@ -17,29 +18,42 @@ class SetRule(Section):
     by_class: bool
     thresholds: dict[str, Fraction]  # by class, the probability from which it is in the set
 
+    @property
+    def kind(self) -> str:
+        """What tables call the promise: `by class` or `marginal`."""
+        return "by class" if self.by_class else "marginal"
 
-def fit_thresholds(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, by_class: bool) -> Floats:
-    """The probability from which each class is in the set, [C].
+    def members(self, probabilities: Floats, predicted: Ints) -> Bools:
+        """Which classes are in the set of each row, [N, 7], for calibrated probabilities and predicted numbers [N]."""
+        found = probabilities >= np.array(list(self.thresholds.values()))
+        found[np.arange(len(predicted)), predicted] = True
+        return found
+
+
+def fit(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, by_class: bool) -> SetRule:
+    """The rule that keeps a promise of coverage.
 
     The promise is for one photograph of a new lesion like those of the fit; photographs of a lesion are alike, so a
     lesion counts once, shared among its photographs (Lee, Barber & Willett 2023, hierarchical conformal prediction).
 
     Args:
         truth: [N] class numbers.
-        probabilities: [N, C].
+        probabilities: calibrated, [N, 7].
         group: [N] labels of any kind; rows of one are one lesion's.
         coverage: share of the lesions whose set is to hold the truth, over 0.
         by_class: whether it is to hold for the lesions of each class (Vovk 2012, label-conditional), not for all.
 
     Returns:
-        The same threshold for all, or one a class; 0, which takes the class into every set, where there are fewer
+        With the same threshold for all, or one a class; 0, which takes the class into every set, where there are fewer
         lesions than a promise needs: 9 for 0.9, 19 for 0.95.
     """
     own = probabilities[np.arange(len(truth)), truth]
-    if not by_class:
-        return np.full(probabilities.shape[1], _threshold(own, group, coverage))
-    classes = range(probabilities.shape[1])
-    return np.array([_threshold(own[truth == number], group[truth == number], coverage) for number in classes])
+    if by_class:
+        rows = {name: truth == number for number, name in enumerate(CLASSES)}
+        thresholds = {name: _threshold(own[some], group[some], coverage) for name, some in rows.items()}
+    else:
+        thresholds = dict.fromkeys(CLASSES, _threshold(own, group, coverage))
+    return SetRule(coverage=coverage, by_class=by_class, thresholds=thresholds)
 
 
 def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:
@@ -49,10 +63,3 @@ def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:
     found = np.cumsum(1 / rows[lesion[order]]) / (len(rows) + 1)
     enough = np.flatnonzero(found >= coverage - 1e-9)
     return float(own[order][enough[0]]) if len(enough) else 0.0
-
-
-def members(probabilities: Floats, predicted: Ints, thresholds: Floats) -> Bools:
-    """Which classes are in the set of each row, [N, C], for predicted class numbers [N] and thresholds [C]."""
-    found = probabilities >= thresholds
-    found[np.arange(len(predicted)), predicted] = True
-    return found

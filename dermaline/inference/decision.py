@@ -81,10 +81,7 @@ class Decision(Section):
 
     def sets(self, probabilities: Floats) -> Bools | None:
         """Which diagnoses are in the set of each row, [N, 7], for calibrated probabilities; None without a rule."""
-        if self.set_rule is None:
-            return None
-        thresholds = np.array(list(self.set_rule.thresholds.values()))
-        return conformal.members(probabilities, self.diagnose(probabilities), thresholds)
+        return None if self.set_rule is None else self.set_rule.members(probabilities, self.diagnose(probabilities))
 
     def require(self, folders: Sequence[Path]) -> None:
         """Refuse other models than those it was fitted on.
@@ -151,7 +148,6 @@ def fit(
     temperature, factors = _fit_calibration(truth, mixed, prior, options)
     probabilities = apply_factors(apply_temperature(mixed, temperature), factors)
     group = np.arange(len(truth)) if group is None else group
-    thresholds = conformal.fit_thresholds(truth, probabilities, group, options.set_coverage, options.set_by_class)
     return Decision(
         models=dict(models),
         temperatures=dict(zip(models, temperatures, strict=True)),
@@ -160,11 +156,7 @@ def fit(
         factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
-        set_rule=conformal.SetRule(
-            coverage=options.set_coverage,
-            by_class=options.set_by_class,
-            thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
-        ),
+        set_rule=conformal.fit(truth, probabilities, group, options.set_coverage, options.set_by_class),
         val_images=len(truth),
         val_melanomas=int((truth == MELANOMA).sum()),
     )
