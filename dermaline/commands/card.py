@@ -11,13 +11,13 @@ from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import rounded
-from dermaline.commands.markdown import COLUMNS, classes_table, markdown, percent, with_ends, with_flat_ends
+from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
 from dermaline.evaluation.uncertainty import SELECTIVE
 from dermaline.figures.explanations import WORDS
-from dermaline.inference.conformal import SetRule
+from dermaline.inference.conformal import SetRule, percent
 from dermaline.inference.decision import Decision, load
 from dermaline.models.model_io import read_model_info
 

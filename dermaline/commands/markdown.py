@@ -36,11 +36,6 @@ def with_flat_ends(row: Mapping[str, float], key: str) -> str:
     return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
 
 
-def percent(share: float) -> str:
-    """Such as 90 %, or 97.5 %."""
-    return f"{100 * share:.3g} %"
-
-
 def classes_table(folder: Path) -> str:
     """One recorded model class by class, with 95 % intervals and the class that each is most often taken for.
 

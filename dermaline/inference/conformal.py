@@ -56,6 +56,11 @@ def fit(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, 
     return SetRule(coverage=coverage, by_class=by_class, thresholds=thresholds)
 
 
+def percent(coverage: float) -> str:
+    """A promise in words: 90 %, or 97.5 %."""
+    return f"{100 * coverage:.3g} %"
+
+
 def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:
     """The largest t at which rows with `own >= t` weigh this share of all lesions and one more, never found."""
     _, lesion, rows = np.unique(group, return_inverse=True, return_counts=True)

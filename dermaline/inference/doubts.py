@@ -8,6 +8,7 @@ from scipy.special import betaincinv
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation.scores import Floats, Ints
 from dermaline.inference.calibration import TEMPERATURE_SPREAD, temperature_information
+from dermaline.inference.conformal import percent
 from dermaline.inference.decision import Decision, needed
 from dermaline.params.evaluate import Evaluate
 
@@ -42,7 +43,7 @@ def doubts(truth: Ints, calibrated: Floats, decision: Decision, options: Evaluat
     if rule := decision.set_rule:
         always = [name for name, threshold in rule.thresholds.items() if not threshold]
         if always:
-            held = f"sets that hold {100 * rule.coverage:.3g} %"
+            held = f"sets that hold {percent(rule.coverage)}"
             yield f"{images} are of too few lesions for {held}: {', '.join(always)} in every set"
 
 
