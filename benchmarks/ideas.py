@@ -25,7 +25,6 @@ from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
 from dermaline.inference.predict import View, whole
-from dermaline.models import model_io
 from dermaline.models.backbone import input_size
 from dermaline.models.colour import shades_of_gray
 from dermaline.params.predict import Predict
@@ -71,9 +70,9 @@ class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
     def __init__(self, name: str, rows: pd.DataFrame) -> None:
-        folder, options = Path("models", name), read_params().predict
-        self.member, self.rows = load_member(folder, "auto", options), rows
-        self.options, self.recipe = options, model_io.recipe(folder)
+        self.options, self.rows = read_params().predict, rows
+        self.member = load_member(Path("models", name), "auto", self.options)
+        self.recipe = self.member.recipe
         self.at_scale: dict[tuple, np.ndarray] = {}
 
     def other_views(self) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ import torch
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base import errors, files
-from dermaline.base.classes import CLASSES
+from dermaline.base.classes import CLASSES, INDEX
 from dermaline.base.parameters import load
 from dermaline.data import metadata
 from dermaline.data.batches import PREPARED, load_images, packed_size, read_split
@@ -22,12 +22,11 @@ from dermaline.explaining import checks
 from dermaline.explaining.grad_cam import NoMaps
 from dermaline.figures import style
 from dermaline.figures.explanations import Example, explanations
-from dermaline.inference.member import Member, load_member
-from dermaline.models import model_io
+from dermaline.inference.member import Member, load_member, resized
 from dermaline.params.explain import Explain
 from dermaline.params.predict import Predict
 
-DPI = 200
+CPU, DPI = torch.device("cpu"), 200
 
 
 def main() -> None:
@@ -41,10 +40,10 @@ def main() -> None:
     told, shown = {}, {}
     try:
         shown = examples(member, pick(rows))
-        recipe = model_io.recipe(Path(f"models/{name}"))
-        untaught = checks.untaught(recipe, options.seed, member.device.device)
-        seen = (*given(member, sample, "predicted"), load_masks(sample), sample["group"].to_numpy())
-        told = checks.summary(checks.measure(member, untaught, *seen))
+        untaught = checks.untaught(member.recipe, options.seed, member.device.device)
+        predicted = torch.tensor(sample["predicted"].map(INDEX).to_numpy())
+        seen = (load_images(sample, member.size, CPU), predicted, metadata.encode(sample), load_masks(sample))
+        told = checks.summary(checks.measure(member, untaught, *seen, sample["group"].to_numpy()))
     except NoMaps as problem:
         print(f"note: {problem}", file=sys.stderr)
     counts = {"images": len(sample), "lesions": sample["group"].nunique()}
@@ -52,12 +51,6 @@ def main() -> None:
     path = Path(f"plots/explanations/{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     style.save(explanations(shown, name, told), path, DPI)
-
-
-def given(member: Member, rows: pd.DataFrame, classes: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The photographs, the class to explain that stands in a column, and the metadata of some rows."""
-    images = load_images(rows, member.size, torch.device("cpu"))
-    return images, torch.tensor(rows[classes].map(list(CLASSES).index).to_numpy()), metadata.encode(rows)
 
 
 def load_masks(rows: pd.DataFrame) -> np.ndarray:
@@ -77,18 +70,23 @@ def pick(rows: pd.DataFrame) -> pd.DataFrame:
 
 def examples(member: Member, rows: pd.DataFrame) -> dict[tuple[str, bool], Example]:
     """These rows with their maps, by diagnosis and whether it was predicted."""
-    of_both = [checks.in_parts(member, *given(member, rows, column)) for column in ("predicted", "dx")]
-    size = of_both[0].shape[1:]
-    images = load_images(rows, size, torch.device("cpu")).permute(0, 2, 3, 1).numpy()
+    images, known, found = load_images(rows, packed_size(), CPU), metadata.encode(rows), {}
+    seen = resized(images, member.size)
+    for column, some in (("predicted", rows), ("dx", rows[rows["dx"] != rows["predicted"]])):
+        if len(some):
+            numbers, classes = list(some.index), torch.tensor(some[column].map(INDEX).to_numpy())
+            maps = checks.in_parts(member, seen[numbers], classes, known[numbers])
+            size, found = maps.shape[1:], found | dict(zip(zip(numbers, some[column], strict=True), maps, strict=True))
+    shown = resized(images, size).permute(0, 2, 3, 1).numpy()
     masks = resize(torch.from_numpy(load_masks(rows)), list(size)).numpy() > 0
     return {
         (row["dx"], row["right"]): Example(
-            images[number],
+            shown[number],
             masks[number],
             row["dx"],
             row["predicted"],
             row[list(CLASSES)].to_dict(),
-            {row[column]: maps[number] for column, maps in zip(("predicted", "dx"), of_both, strict=True)},
+            {dx: found[number, dx] for dx in (row["predicted"], row["dx"])},
         )
         for number, row in rows.iterrows()
     }

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
+from dermaline.base.classes import CLASSES
 from dermaline.compute import setup_fabric
 from dermaline.explaining import checks
 from dermaline.explaining.grad_cam import NoMaps, explain, grad_cam
 from dermaline.figures.explanations import Example, explanations
 from dermaline.inference import views
-from dermaline.inference.member import Member
+from dermaline.inference.member import Member, resized
 from dermaline.models.network import Network
 from dermaline.params.predict import Predict
+from stages.explain import examples
 
 RED, GREEN = (0, 1)
 
@@ -46,7 +48,7 @@ def squares():
 def member(network, view="whole", tta="none"):
     recipe = tiny.recipe(size=(24, 32), crop_from=(48, 64), view=view)
     options = Predict(tta=tta, grid=(3, 3), scales=3)
-    return Member(network, setup_fabric("cpu", "32-true"), views.scales(recipe, options, views.VIEWS[tta]), tta)
+    return Member(network, recipe, setup_fabric("cpu", "32-true"), views.scales(recipe, options, views.VIEWS[tta]), tta)
 
 
 @pytest.mark.parametrize("tta", ["none", "flips", "d4"])
@@ -198,6 +200,25 @@ def test_a_network_that_knows_passes_and_one_that_only_knows_the_middle_does_not
     middle = told_of(looked, other, [(18, 26)] * 24)  # where every map is as good as every other
     assert {"inside", "pointing"} <= failed(middle)
     assert middle["inside"]["own"] > 4 * middle["inside"]["area"]  # which alone would prove nothing
+
+
+def test_an_example_has_the_map_of_each_of_its_diagnoses(squares, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    images = torch.stack([squares[0], squares[1].flip(2), squares[2].flip(1)])
+    np.save(tmp_path / "data/prepared/images.npy", images.permute(0, 2, 3, 1))
+    first, second = (CLASSES[colour] for colour in (RED, GREEN))
+    rows = pd.DataFrame({"row": [2, 0, 1], "dx": [first, first, second], "predicted": [first, second, first]})
+    rows = rows.assign(right=rows["dx"] == rows["predicted"], **dict.fromkeys(CLASSES, 1 / 7))
+    looked = member(Colours(), view="mixed")
+    shown = examples(looked, rows)
+    assert list(shown) == [(first, True), (first, False), (second, False)]
+    for one, row in zip(shown.values(), rows["row"], strict=True):
+        assert set(one.maps) == {one.actual, one.predicted}
+        assert (one.image == resized(images[[row]], (24, 32))[0].permute(1, 2, 0).numpy()).all()
+        for dx, found in one.maps.items():
+            expected = explain(looked, images[[row]], torch.tensor([CLASSES.index(dx)]), None)[0]
+            assert found == pytest.approx(expected.numpy(), abs=1e-6)
 
 
 def test_without_outlines_what_needs_one_is_not_measured():

@@ -18,12 +18,14 @@ from dermaline.inference.predict import probabilities
 from dermaline.models import model_io
 from dermaline.models.network import Network, input_size
 from dermaline.params.predict import Predict
+from dermaline.params.recipe import Recipe
 
 
 class Member(NamedTuple):
     """One model, loaded, and how it is applied."""
 
     network: Network
+    recipe: Recipe
     device: Fabric
     scales: Sequence[views.Scale]
     tta: str
@@ -69,4 +71,4 @@ def load_member(folder: Path, device: str, options: Predict, *, portable: bool =
     network, recipe = model_io.load(folder)
     network.to(where.device)
     tta = views.tta_views(options.tta, network, input_size(recipe))
-    return Member(network, where, views.scales(recipe, options, tta), options.tta)
+    return Member(network, recipe, where, views.scales(recipe, options, tta), options.tta)
