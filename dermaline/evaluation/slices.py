@@ -123,32 +123,32 @@ def _judged(test: pd.DataFrame, parts: Sequence[np.ndarray]) -> pd.DataFrame:
         NAME_difference with its interval, and NAME_verdict: "better", "worse", "not shown to differ", or empty.
     """
     sides = [_sides(test, inside) for inside in parts]
-    confidence = 1 - (1 - CONFIDENCE) / max(sum(map(len, sides)), 1)
+    confidence = 1 - (1 - CONFIDENCE) / max(sum(len(names) for pairs in sides for names, _ in pairs), 1)
     rows = []
     for pairs in sides:
         row = {f"{name}_difference{end}": np.nan for name in JUDGED for end in ("", "_low", "_high")}
         row |= {f"{name}_verdict": "" for name in JUDGED}
-        for name, pair in pairs.items():
-            values = [float(HEADLINE[name](tables.truth(side), tables.decisions(side), None)) for side in pair]
-            ends = [rates.intervals(side, confidence)[name] for side in pair]
-            low, high = map(float, rates.of_difference(tuple(values), tuple(ends)))
-            row |= {f"{name}_difference": values[0] - values[1], f"{name}_difference_low": low}
-            row |= {f"{name}_difference_high": high, f"{name}_verdict": verdict(low, high)}
+        for names, pair in pairs:
+            intervals = [rates.intervals(side, confidence) for side in pair]
+            for name in names:
+                values = [float(HEADLINE[name](tables.truth(side), tables.decisions(side), None)) for side in pair]
+                ends = [of_side[name] for of_side in intervals]
+                low, high = map(float, rates.of_difference(tuple(values), tuple(ends)))
+                row |= {f"{name}_difference": values[0] - values[1], f"{name}_difference_low": low}
+                row |= {f"{name}_difference_high": high, f"{name}_verdict": verdict(low, high)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _sides(test: pd.DataFrame, inside: np.ndarray) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
-    """The images of a part and the others, as far as each of `JUDGED` that can be compared is over them."""
+def _sides(test: pd.DataFrame, inside: np.ndarray) -> list[tuple[list[str], tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Those of `JUDGED` that can be compared, with the images of a part and the others that they are over."""
     part, rest = test[inside], test[~inside]
     if min(table["lesion_id"].nunique() for table in (part, rest)) < FEWEST_LESIONS:
-        return {}
+        return []
     counts = np.minimum(lesions_of(part), lesions_of(rest))
     enough = list(counts.index[counts >= FEWEST_LESIONS])
-    of_classes = part[part["dx"].isin(enough)], rest[rest["dx"].isin(enough)]
-    found = {"accuracy": (part, rest)}
-    if len(enough) > 1:
-        found["balanced_accuracy"] = of_classes
-    if "mel" in enough:
-        found["melanoma_sensitivity"] = of_classes
+    names = ["balanced_accuracy"] * (len(enough) > 1) + ["melanoma_sensitivity"] * ("mel" in enough)
+    found = [(["accuracy"], (part, rest))]
+    if names:
+        found.append((names, (part[part["dx"].isin(enough)], rest[rest["dx"].isin(enough)])))
     return found
