@@ -4,6 +4,7 @@ import fakes
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from dermaline.base.classes import CLASSES
@@ -106,4 +107,21 @@ def test_the_table_of_sets_counts_what_is_in_them(case):
             assert rows.loc[key, name] == pytest.approx(np.mean(values)), name
         assert rows.loc[key, "single_coverage"] == pytest.approx(np.sum(sure) / np.sum(single))
         assert rows.loc[key, "coverage_low"] < rows.loc[key, "coverage"] < rows.loc[key, "coverage_high"]
+        low, high = rows.loc[key, ["single_coverage_low", "single_coverage_high"]]
+        assert low < rows.loc[key, "single_coverage"] < high
     assert rows.loc["dx", "images"].sum() == len(test)
+
+
+def test_of_one_photograph_a_lesion_the_single_sets_have_wilsons_interval(case):
+    test, index = case
+    test = test.drop_duplicates("group").reset_index(drop=True)
+    held = tables.probabilities(test) > 0.3
+    single = held.sum(axis=1) == 1
+    right = held[np.arange(len(test)), tables.truth(test)] & single
+    (row,) = uncertainty.set_rows(test, {("marginal", 0.9): held}, index).query("value == 'all'").to_dict("records")
+    ends = binomtest(int(right.sum()), int(single.sum())).proportion_ci(method="wilson")
+    assert (row["single_coverage_low"], row["single_coverage_high"]) == pytest.approx((ends.low, ends.high))
+    (row,) = (
+        uncertainty.set_rows(test, {("marginal", 0.9): held | True}, index).query("value == 'all'").to_dict("records")
+    )
+    assert np.isnan([row[f"single_coverage{end}"] for end in ("", "_low", "_high")]).all()

@@ -16,7 +16,7 @@ from dermaline.evaluation.scores import Bools, Floats, Ints
 Ends = tuple[Floats, Floats]  # the low and the high end of an interval, or of several
 
 
-def wilson(right: Bools, group: Ints, confidence: float = CONFIDENCE) -> Ends:
+def wilson(right: Bools | Floats, group: Ints, confidence: float = CONFIDENCE, weights: Floats | None = None) -> Ends:
     """The score interval (Wilson 1927) of the share of rows that are right, for rows that come in groups.
 
     In place of the rows counts the effective number n of which the share p would vary as it does between groups,
@@ -27,12 +27,14 @@ def wilson(right: Bools, group: Ints, confidence: float = CONFIDENCE) -> Ends:
         right: [N], or of each group the share that is right.
         group: [N] numbers from 0.
         confidence: how often it is to hold the share.
+        weights: [N], not negative; None counts every row once.
 
     Returns:
         Two numbers, NaN without rows.
     """
-    rows = np.bincount(group)
-    hits, rows = np.bincount(group, right, len(rows))[rows > 0], rows[rows > 0]
+    rows = np.bincount(group, weights)
+    hits = np.bincount(group, right if weights is None else right * weights, len(rows))[rows > 0]
+    rows = rows[rows > 0]
     if not len(rows):
         return np.array(np.nan), np.array(np.nan)
     total, groups = rows.sum(), len(rows)

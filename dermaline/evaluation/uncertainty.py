@@ -98,8 +98,8 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
     Returns:
         `kind`, `promised`, `variable` and `value` (all images, each diagnosis, each kind of patient), `images`,
         `lesions`, `coverage` with its interval, `size` (the mean number of diagnoses), `single` (the share of sets of
-        one diagnosis), `single_coverage` (of those sets alone, NaN where there are none). In the last four a lesion
-        counts once, shared among its photographs, as in what is promised.
+        one diagnosis), `single_coverage` with its interval (of those sets alone, NaN where there are none). In all of
+        these a lesion counts once, shared among its photographs, as in what is promised.
     """
     truth, group = tables.truth(table), pd.factorize(table["group"])[0]
     (everything, all_images), *patients = slices.parts(table, index).items()
@@ -117,8 +117,13 @@ def _set_scores(truth: Ints, held: Bools, group: Ints) -> dict[str, float]:
     size, right = held.sum(axis=1), held[np.arange(len(truth)), truth]
     columns = {"coverage": right, "size": size, "single": size == 1, "single_coverage": right & (size == 1)}
     lesions = pd.DataFrame(columns).astype(float).groupby(group).mean()
-    low, high = rates.wilson(lesions["coverage"].to_numpy(), np.arange(len(lesions)))
+    number, single = np.arange(len(lesions)), lesions["single"].to_numpy()
+    low, high = rates.wilson(lesions["coverage"].to_numpy(), number)
+    held = np.nan_to_num(scores.ratio(lesions["single_coverage"].to_numpy(), single))
+    single_low, single_high = rates.wilson(held, number, weights=single)
     means = lesions.mean().to_dict()
     means["single_coverage"] = float(scores.ratio(means["single_coverage"], means["single"]))
     ends = {"coverage_low": float(low), "coverage_high": float(high)}
-    return {"images": len(truth), "lesions": len(lesions), "coverage": means.pop("coverage"), **ends, **means}
+    single_ends = {"single_coverage_low": float(single_low), "single_coverage_high": float(single_high)}
+    counts = {"images": len(truth), "lesions": len(lesions)}
+    return {**counts, "coverage": means.pop("coverage"), **ends, **means, **single_ends}
