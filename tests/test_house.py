@@ -30,6 +30,7 @@ FLOORS = (
     "inference",
     "explaining",
     "training",
+    "segmentation",
     "figures",
     "user_files",
     "campaigns",

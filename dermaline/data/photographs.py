@@ -12,7 +12,7 @@ from dermaline.params.recipe import ViewName
 class Photographs(NamedTuple):
     """Images, in memory or mapped from disk."""
 
-    pixels: torch.Tensor  # uint8 [M, 3, height, width]
+    pixels: torch.Tensor  # uint8 [M, C, height, width]; C is 3, or more with what goes along
     rows: torch.Tensor  # int64 [N], of `pixels`: where each of the N images is
 
     @property
@@ -21,7 +21,7 @@ class Photographs(NamedTuple):
 
 
 def in_memory(pixels: torch.Tensor) -> Photographs:
-    """All of uint8 [N, 3, height, width]."""
+    """All of uint8 [N, C, height, width]."""
     return Photographs(pixels, torch.arange(len(pixels)))
 
 

@@ -51,6 +51,13 @@ def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
     return group.map(sides)
 
 
+def deal(index: pd.DataFrame, folds: int, seed: int) -> pd.Series:
+    """A fold, 0 to `folds` - 1, for each row: the groups of each diagnosis, in the order of their hashes, in turn."""
+    diagnosis = stratum(index.group, index.dx)
+    ordered = sorted(diagnosis.index, key=lambda name: (diagnosis[name], _hash(seed, name)))
+    return index.group.map({name: turn % folds for turn, name in enumerate(ordered)})
+
+
 def n_from_fraction(count: int, wanted: float) -> int:
     """`wanted` of `count`, rounded, leaving at least one here and two elsewhere; 0 of 0."""
     return min(max(1, round(count * wanted)), count - 2) if count else 0

@@ -6,7 +6,7 @@ interval holds the truth is simulated in `tests/test_rates.py`.
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation import scores, tables
@@ -45,6 +45,26 @@ def wilson(right: Bools | Floats, group: Ints, confidence: float = CONFIDENCE, w
     middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z**2 / n), 0, 1)
     return low, high
+
+
+def of_clusters(values: Floats, group: Ints, confidence: float = CONFIDENCE) -> Ends:
+    """The interval of the mean of rows that come in groups: Student's t, a ratio's variance (Cochran 1977, 6.5).
+
+    Args:
+        values: [N].
+        group: [N] numbers from 0.
+
+    Returns:
+        Two numbers, NaN of fewer than two groups.
+    """
+    rows = np.bincount(group)
+    sums, rows = np.bincount(group, values, len(rows))[rows > 0], rows[rows > 0]
+    groups, mean = len(rows), np.mean(values) if len(values) else np.nan
+    if groups < 2:
+        return np.array(np.nan), np.array(np.nan)
+    variance = ((sums - mean * rows) ** 2).sum() / rows.sum() ** 2 * groups / (groups - 1)
+    half = stdtrit(groups - 1, (1 + confidence) / 2) * np.sqrt(variance)
+    return mean - half, mean + half
 
 
 def of_mean(values: Floats, ends: Ends) -> Ends:

@@ -22,6 +22,7 @@ from dermaline.base.parameters import (
 )
 
 ViewName = Literal["whole", "crop", "mixed"]
+Precision = Literal["auto", "bf16-mixed", "32-true", "portable"]
 
 
 class Phase(Section):
@@ -100,6 +101,14 @@ class Augment(Section):
     random_erasing: Fraction
 
 
+class AugmentWhole(Augment):
+    """Augmentation of whole photographs only."""
+
+    @property
+    def view(self) -> ViewName:
+        return "whole"
+
+
 class Mixing(Section):
     mixup: Annotated[float, within(0, 10)]
     cutmix: Annotated[float, within(0, 10)]
@@ -124,7 +133,7 @@ class Train(Mixing, Augment, Distillation, Loss, Optimizer, Architecture, Input)
     monitor: Literal["balanced_accuracy", "macro_auc", "macro_f1", "accuracy", "loss"]
     mean_of_best: Annotated[int, within(1, 100)]
     patience: Count
-    precision: Literal["auto", "bf16-mixed", "32-true", "portable"]
+    precision: Precision
     seed: Seed
 
     @model_validator(mode="after")

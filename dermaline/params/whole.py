@@ -16,6 +16,7 @@ from dermaline.params.plot import Plot
 from dermaline.params.predict import Predict
 from dermaline.params.prepare import Prepare
 from dermaline.params.recipe import Train, read_recipe, recipe_names, recipe_path
+from dermaline.params.segment import Segment
 from dermaline.params.split import Split
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # DVC makes a path, a key and a word of a command of it
@@ -33,6 +34,7 @@ class Params(Section):
     predict: Predict
     evaluate: Evaluate
     explain: Explain
+    segment: Segment
     external: dict[str, External]
     plot: Plot
 
@@ -46,6 +48,8 @@ class Params(Section):
                 raise ValueError(f"ensemble: '{name}' is there twice; one model counts once")
         if "ensemble" in self.ensemble:
             raise ValueError("ensemble: 'ensemble' is the name of them all together; call the recipe otherwise")
+        if "segmentation" in self.ensemble:
+            raise ValueError("ensemble: models/segmentation is the outlines' folder; call the recipe otherwise")
         models = [*self.ensemble, *(["ensemble"] if len(self.ensemble) > 1 else [])]
         if self.evaluate.reference not in (None, *models):
             hint = nearest(self.evaluate.reference, models)

@@ -12,7 +12,7 @@ import torch
 
 from dermaline.base.parameters import Size
 from dermaline.data.photographs import Photographs
-from dermaline.params.recipe import Train
+from dermaline.params.recipe import Augment, AugmentWhole, Train
 from dermaline.training.sampling import sample
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -32,14 +32,15 @@ def augment(
     images: Sequence[Photographs],
     chosen: torch.Tensor,
     size: Size,
-    options: Train,
+    options: Train | AugmentWhole,
     generator: torch.Generator,
     device: torch.device,
 ) -> torch.Tensor:
     """Augment and resample a batch.
 
     Args:
-        images: the training images, largest first, see `data.batches.training_images`.
+        images: the training images, largest first, see `data.batches.training_images`. What they have beyond three
+            channels (an outline) goes along in shape, and keeps its values.
         chosen: int64 [B], which of them.
         size: height and width of the result. Without zoom (`scale`) a view of `whole` shows the whole image; of `crop`
             a window with the pixels of the largest images, anywhere in them; of `mixed` a window whose share of each
@@ -49,16 +50,17 @@ def augment(
         device: where the result is to be.
 
     Returns:
-        float32 [B, 3, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
+        float32 [B, C, height, width] in 0..1. What a rotation brings in from outside is mirrored, never black.
     """
     drawn = draw(len(chosen), generator)
     if options.operations == "pair":
         drawn = _paired(drawn, generator)
     share, place = _window(len(chosen), size, images[0].size, options, generator)
     geometry = _affine(images[0].size, share, place, drawn, options)
-    pixels = sample(images, chosen, geometry, size, device)
+    pixels, beside = sample(images, chosen, geometry, size, device).tensor_split([3], dim=1)
     pixels = _recolour(pixels, *(part.to(device) for part in _colour(drawn, options)))
-    return _erase(pixels, options.random_erasing, generator) if options.random_erasing else pixels
+    pixels = _erase(pixels, options.random_erasing, generator) if options.random_erasing else pixels
+    return torch.cat([pixels, beside], dim=1) if beside.shape[1] else pixels
 
 
 def rectangles(
@@ -98,7 +100,7 @@ def _paired(drawn: Draws, generator: torch.Generator) -> Draws:
 
 
 def _window(
-    count: int, size: Size, whole: Size, options: Train, generator: torch.Generator
+    count: int, size: Size, whole: Size, options: Train | AugmentWhole, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The share [B, 2] of each side (width, height) that a view shows, and where in -1..1 its centre is, [B, 2]."""
     if options.view == "whole":
@@ -109,7 +111,7 @@ def _window(
     return share, (torch.rand(count, 2, generator=generator) * 2 - 1) * (1 - share)
 
 
-def _affine(whole: Size, share: torch.Tensor, place: torch.Tensor, drawn: Draws, options: Train) -> torch.Tensor:
+def _affine(whole: Size, share: torch.Tensor, place: torch.Tensor, drawn: Draws, options: Augment) -> torch.Tensor:
     """Maps [B, 2, 3] from the result to the image, both in -1..1; the image's height and width keep angles right."""
     aspect = whole[1] / whole[0]
     angle = drawn["rotation"][:, 0] * math.radians(options.rotation)
@@ -124,7 +126,7 @@ def _affine(whole: Size, share: torch.Tensor, place: torch.Tensor, drawn: Draws,
     return torch.stack([x, y], dim=1)
 
 
-def _colour(drawn: Draws, options: Train) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _colour(drawn: Draws, options: Augment) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Saturation as matrices [B, 3, 3], contrast [B, 1, 1], and brightness with colour cast as gains [B, 3, 1]."""
     saturation, contrast, brightness, cast = (
         1 + (drawn[name] * getattr(options, name))[:, :, None]

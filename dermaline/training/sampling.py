@@ -24,14 +24,14 @@ def sample(
         device: where the views are to be.
 
     Returns:
-        float32 [B, 3, height, width] in 0..1. What lies outside of an image is mirrored.
+        float32 [B, C, height, width] in 0..1. What lies outside of an image is mirrored.
     """
-    level = _levels(images, geometry, size)
-    views = torch.empty(len(chosen), 3, *size, device=device)
+    level, channels = _levels(images, geometry, size), images[0].pixels.shape[1]
+    views = torch.empty(len(chosen), channels, *size, device=device)
     for number in level.unique().tolist():
         here = level == number
         windows, inside = _windows(images[number], chosen[here], geometry[here])
-        grid = affine_grid(inside.to(device), [len(windows), 3, *size], align_corners=False)
+        grid = affine_grid(inside.to(device), [len(windows), channels, *size], align_corners=False)
         pixels = windows.to(device).to(torch.float32).div_(255)
         pixels = grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         if len(pixels) == len(chosen):
@@ -47,7 +47,7 @@ def _levels(images: Sequence[Photographs], geometry: torch.Tensor, size: Size) -
 
 
 def _windows(images: Photographs, chosen: torch.Tensor, geometry: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The part of each image that its view shows, uint8 [B, 3, h, w] of one size, and the geometry within it.
+    """The part of each image that its view shows, uint8 [B, C, h, w] of one size, and the geometry within it.
 
     Where a view reaches over an edge of the image, so does it over the part's, which mirrors the same pixels.
     """

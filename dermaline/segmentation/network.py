@@ -1,0 +1,83 @@
+"""The network that outlines a lesion: a U-Net on a timm backbone, with its pretrained weights."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing, write_json
+from dermaline.models.weights import load_pretrained
+from dermaline.params.segment import Segment
+
+FACTS = "segmentation.json"
+
+
+class UNet(nn.Module):
+    """Photographs to the logit of each pixel's being inside the lesion (Ronneberger et al. 2015)."""
+
+    def __init__(self, options: Segment, *, pretrained: bool) -> None:
+        """Build it, with the backbone's pretrained weights or (to load trained ones) without.
+
+        Raises:
+            DermalineError: timm or the U-Net does not have the backbone, or its weights can't be had.
+        """
+        super().__init__()
+        backbone = options.backbone
+        if not timm.is_model(backbone):
+            raise DermalineError(f"params.yaml: segment.backbone: timm has no '{backbone}'; try tf_efficientnet_lite0")
+        self.layers = smp.Unet(f"tu-{backbone}", encoder_weights=None)
+        body = timm.create_model(backbone, num_classes=0)
+        if pretrained:
+            load_pretrained(body, backbone, options.weights, {"num_classes": 0})
+            missing, _ = self.layers.encoder.model.load_state_dict(body.state_dict(), strict=False)
+            if missing:
+                what = f"its weights do not fit a U-Net ('{missing[0]}' is missing)"
+                raise DermalineError(f"params.yaml: segment.backbone: {backbone}: {what}; try tf_efficientnet_lite0")
+        for name in ("mean", "std"):
+            value = torch.tensor(body.pretrained_cfg[name]).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, height, width] of float images [B, 3, height, width] in 0..1, sides multiples of 32."""
+        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.layers(normalised)[:, 0]
+
+
+def save(folder: Path, networks: Sequence[dict[str, Tensor]], options: Segment, facts: dict[str, Any]) -> None:
+    """Write a folder whole: `fold_0.safetensors` and so on, and `segmentation.json` with the options and `facts`."""
+    with replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        for number, weights in enumerate(networks):
+            save_file({key: value.contiguous() for key, value in weights.items()}, partial / _name(number))
+        facts = {"segment": options.model_dump(mode="json"), "networks": len(networks), **facts}
+        write_json(partial / FACTS, facts, exact=True)
+
+
+def load(folder: Path) -> tuple[Segment, list[UNet]]:
+    """The options and the networks of such a folder, in evaluation mode.
+
+    Raises:
+        DermalineError: a file is missing or broken, or of another network.
+    """
+    try:
+        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        options, networks = Segment.model_validate(known["segment"]), []
+        for number in range(known["networks"]):
+            networks.append(UNet(options, pretrained=False).eval())
+            networks[-1].load_state_dict(load_file(folder / _name(number)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise DermalineError(f"{folder}: no trained U-Nets ({reason}); run the segment stage") from None
+    return options, networks
+
+
+def _name(number: int) -> str:
+    return f"fold_{number}.safetensors"

@@ -1,0 +1,61 @@
+"""Train the U-Net that outlines lesions, once for each fold of the training images.
+
+Reads the photographs and their outlines in data/prepared, and data/split.csv; writes models/segmentation/: a network
+for each fold (fold_0.safetensors, ...), which has learned from the other folds, and segmentation.json. Where the source
+has no outlines there is nothing to learn, and segmentation.json says so.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dermaline.base import errors
+from dermaline.base.parameters import Size, load
+from dermaline.compute import in_words, setup_fabric
+from dermaline.data.batches import PREPARED, SPLIT, load_images, packed_size, read_split, split_digest
+from dermaline.data.masks import MASKS, resized_masks
+from dermaline.data.photographs import Photographs, in_memory, sizes_for
+from dermaline.data.split import deal
+from dermaline.params.segment import Segment
+from dermaline.segmentation import network
+from dermaline.segmentation.train import train
+from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
+
+
+def main() -> None:
+    options = load(Segment, "segment")
+    device = setup_fabric(load(str, "compute.device"), options.precision)
+    rows = read_split("train")
+    images, known = examples(rows, options.size, device.device)
+    folds = torch.tensor(deal(rows, options.folds, options.seed).to_numpy())
+    precision = device.strategy.precision.precision
+    settings = {"segment": options.model_dump(mode="json"), "device": device.device.type, "precision": precision}
+    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([MASKS] if MASKS.exists() else [])]
+    scratch = ResumeCheckpoint(fingerprint(settings, inputs))
+    device.print(f"training {options.folds} networks on {in_words(device)}, {precision}", flush=True)
+    folds[~known] = -1
+    trained = train(options, images, folds, device, scratch, partial(print, flush=True)) if known.any() else []
+    facts = {
+        "images": int(known.sum()),
+        "prepared_size": packed_size(),
+        "split": split_digest(),
+        "device": in_words(device),
+        "precision": precision,
+        "torch": torch.__version__,
+    }
+    network.save(Path("models/segmentation"), trained, options, facts)
+    scratch.remove()
+
+
+def examples(rows: pd.DataFrame, size: Size, device: torch.device) -> tuple[list[Photographs], torch.Tensor]:
+    """Photographs for views of a size, with the outline as fourth channel; and of which one is known, bool [N]."""
+    (whole,) = sizes_for(size, "whole", None, packed_size())
+    masks = resized_masks(rows, whole)
+    both = torch.cat([load_images(rows, whole, torch.device("cpu")), masks], dim=1)
+    return [in_memory(both.to(device))], masks.flatten(1).amax(dim=1) > 0
+
+
+if __name__ == "__main__":
+    errors.run(main)
