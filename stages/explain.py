@@ -7,7 +7,6 @@ of each diagnosis, and writes what the checks of the maps say to metrics/explain
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torchvision.transforms.v2.functional import resize
@@ -16,7 +15,8 @@ from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES, INDEX
 from dermaline.base.parameters import load
 from dermaline.data import metadata
-from dermaline.data.batches import PREPARED, load_images, packed_size, read_split
+from dermaline.data.batches import load_images, packed_size, read_split
+from dermaline.data.masks import load_masks
 from dermaline.evaluation.tables import read_predictions
 from dermaline.explaining import checks
 from dermaline.explaining.grad_cam import NoMaps
@@ -51,14 +51,6 @@ def main() -> None:
     path = Path(f"plots/explanations/{name}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     style.save(explanations(shown, name, told), path, DPI)
-
-
-def load_masks(rows: pd.DataFrame) -> np.ndarray:
-    """uint8 [N, height, width], 1 inside the lesion; all 0 of an image whose outline the source does not have."""
-    path = PREPARED / "masks.npy"
-    if not path.exists():
-        return np.zeros((len(rows), *packed_size()), np.uint8)
-    return np.load(path, mmap_mode="r")[rows["row"].to_numpy()]
 
 
 def pick(rows: pd.DataFrame) -> pd.DataFrame:
