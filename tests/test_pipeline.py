@@ -33,6 +33,9 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("bootstrap: 1000", "bootstrap: 20"),
     ("  dpi: 150", "  dpi: 50"),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
+    ("  - 64\n  - 96\n", "  - 32\n  - 64\n"),
+    ("  epochs: 2 ", "  epochs: 1 "),
+    ("  precision: portable\n", "  precision: 32-true\n"),
 )
 EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot", "explain@lite0"]
 

@@ -20,6 +20,7 @@ OLD = {
 }
 NO_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "HASWELL"}
 DATA = ("download", "prepare", "split")
+STAGES = ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot", "segment", "outline")
 SMALL = {
     "data.synthetic.images": 140,
     "data.synthetic.size": [96, 128],
@@ -28,6 +29,8 @@ SMALL = {
     "train.phases.1.epochs": 1,
     "evaluate.bootstrap": 50,
     "explain.images": 20,
+    "segment.size": [32, 64],
+    "segment.epochs": 1,
     "plot.dpi": 50,
 }
 
@@ -36,7 +39,7 @@ def digests(folder: Path, environment: dict[str, str], *, data_only: bool = Fals
     """Run the stages; the SHA-256 of every file that they wrote."""
     folder.mkdir()
     put_parameters(folder, SMALL)
-    processes = [DATA] if data_only else [DATA, ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot")]
+    processes = [DATA] if data_only else [DATA, STAGES]
     for stages in processes:
         run_chain(folder, *stages, **environment)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
