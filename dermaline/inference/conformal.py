@@ -62,9 +62,23 @@ def percent(coverage: float) -> str:
 
 
 def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:
-    """The largest t at which rows with `own >= t` weigh this share of all lesions and one more, never found."""
+    found = lower_bound(own, group, coverage)
+    return 0.0 if found is None else found
+
+
+def lower_bound(values: Floats, group: np.ndarray, coverage: float) -> float | None:
+    """The largest t at which rows with `values >= t` weigh this share of all lesions and one more, never found.
+
+    Args:
+        values: [N].
+        group: [N] labels of any kind; rows of one are one lesion's, which counts once.
+        coverage: share of new lesions, over 0, whose photograph is to reach t.
+
+    Returns:
+        One of the values; None where there are fewer lesions than the promise needs.
+    """
     _, lesion, rows = np.unique(group, return_inverse=True, return_counts=True)
-    order = np.argsort(-own, kind="stable")
+    order = np.argsort(-values, kind="stable")
     found = np.cumsum(1 / rows[lesion[order]]) / (len(rows) + 1)
     enough = np.flatnonzero(found >= coverage - 1e-9)
-    return float(own[order][enough[0]]) if len(enough) else 0.0
+    return float(values[order][enough[0]]) if len(enough) else None

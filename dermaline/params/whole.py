@@ -12,6 +12,7 @@ from dermaline.params.data import Data
 from dermaline.params.evaluate import Evaluate
 from dermaline.params.explain import Explain
 from dermaline.params.external import External
+from dermaline.params.ood import FOLDER, Ood
 from dermaline.params.plot import Plot
 from dermaline.params.predict import Predict
 from dermaline.params.prepare import Prepare
@@ -20,6 +21,11 @@ from dermaline.params.segment import Segment
 from dermaline.params.split import Split
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # DVC makes a path, a key and a word of a command of it
+RESERVED = {
+    "ensemble": "the name of them all together",
+    FOLDER: "the folder of the stage ood beside the models",
+    "segmentation": "the folder of the stage segment beside the models",
+}
 
 
 class Params(Section):
@@ -35,6 +41,7 @@ class Params(Section):
     evaluate: Evaluate
     explain: Explain
     segment: Segment
+    ood: Ood
     external: dict[str, External]
     plot: Plot
 
@@ -46,10 +53,8 @@ class Params(Section):
             _check_name("ensemble", name)
             if self.ensemble.count(name) > 1:
                 raise ValueError(f"ensemble: '{name}' is there twice; one model counts once")
-        if "ensemble" in self.ensemble:
-            raise ValueError("ensemble: 'ensemble' is the name of them all together; call the recipe otherwise")
-        if "segmentation" in self.ensemble:
-            raise ValueError("ensemble: models/segmentation is the outlines' folder; call the recipe otherwise")
+        for name in RESERVED.keys() & set(self.ensemble):
+            raise ValueError(f"ensemble: '{name}' is {RESERVED[name]}; call the recipe otherwise")
         models = [*self.ensemble, *(["ensemble"] if len(self.ensemble) > 1 else [])]
         if self.evaluate.reference not in (None, *models):
             hint = nearest(self.evaluate.reference, models)

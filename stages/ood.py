@@ -1,0 +1,84 @@
+"""Fit a detector of images that are no dermatoscopic photographs, and measure it: `python -m stages.ood`.
+
+Reads the packed images and the split. The density is of training images, the threshold of validation images; both go
+to models/out_of_distribution. How many lesions the detector calls out of distribution, and how many images without a
+lesion, is in metrics/ood.json.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dermaline.base import errors, files
+from dermaline.base.parameters import load
+from dermaline.blocks import blocks
+from dermaline.compute import setup_fabric
+from dermaline.data.batches import load_images, packed_size, read_split, split_digest
+from dermaline.ood import density, detector, non_lesions, packaged, report
+from dermaline.ood.features import Extractor, extractor
+from dermaline.params.ood import FOLDER, Ood
+
+BLOCK = 1024  # photographs in memory
+
+
+def main() -> None:
+    options = load(Ood, "ood")
+    extract = extractor(options.size, setup_fabric(load(str, "compute.device"), "portable").device)
+    train, val, test = (read_split(split) for split in ("train", "val", "test"))
+    train = train.sample(min(options.fit_images, len(train)), random_state=options.seed)
+    fitted = density.fit(of_rows(extract, train), options.shrinkage)
+    scores = {name: detector.scores(fitted, of_rows(extract, rows)) for name, rows in (("val", val), ("test", test))}
+    threshold = detector.fit_threshold(scores["val"], val["group"].to_numpy(), options.false_alarms)
+    lesions = val["group"].nunique()
+    if lesions < 1 / options.false_alarms - 1:
+        said = f"{lesions} lesions on validation are too few for {options.false_alarms:.3g} of false alarms"
+        print(f"note: ood: {said}: the threshold is their largest score", file=sys.stderr)
+    facts = {
+        "threshold": threshold,
+        "size": options.size,
+        "prepared_size": packed_size(),
+        "fit_images": len(train),
+        "val_lesions": lesions,
+        "false_alarms": options.false_alarms,
+        "split": split_digest(),
+    }
+    detector.save(Path("models", FOLDER), fitted, facts)
+    others = without_lesion(test, options)
+    shown = {kind: detector.scores(fitted, extract(channels_first(images))) for kind, images in others.items()}
+    several = {name: packaged.views(name, options.size) for name in packaged.PHOTOGRAPHS}
+    views = {name: detector.scores(fitted, extract(channels_first(images))) for name, images in several.items()}
+    shown["photographs"] = np.stack(list(views.values()))
+    found = {
+        "threshold": threshold,
+        "val": report.of_lesions(val, scores["val"], threshold),
+        "test": report.of_lesions(test, scores["test"], threshold),
+        "without_lesion": {kind: report.of_others(some, threshold, scores["test"]) for kind, some in shown.items()},
+        "photographs": report.by_photograph(views, threshold),
+    }
+    files.write_json(Path("metrics/ood.json"), found)
+
+
+def of_rows(extract: Extractor, rows: pd.DataFrame) -> torch.Tensor:
+    """The features of the packed images of some rows of the index."""
+    parts = [load_images(rows.iloc[part], extract.size, torch.device("cpu")) for part in blocks(len(rows), BLOCK)]
+    return torch.cat([extract(images) for images in parts])
+
+
+def without_lesion(test: pd.DataFrame, options: Ood) -> dict[str, np.ndarray]:
+    """By kind images [N, height, width, 3] of no lesion: drawn, test photographs cut up, small faces."""
+    some = test.sample(min(options.drawn, len(test)), random_state=options.seed)
+    photographs = load_images(some, options.size, torch.device("cpu")).permute(0, 2, 3, 1).numpy()
+    drawn = {kind: non_lesions.drawn(kind, options.drawn, options.size, options.seed) for kind in non_lesions.DRAWN}
+    cut = non_lesions.shuffled(photographs, options.seed)
+    return {**drawn, "shuffled": cut, "faces": packaged.faces(options.size)}
+
+
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+if __name__ == "__main__":
+    errors.run(main)
