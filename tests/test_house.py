@@ -28,6 +28,7 @@ FLOORS = (
     "models",
     "evaluation",
     "inference",
+    "ood",
     "explaining",
     "training",
     "segmentation",

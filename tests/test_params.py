@@ -78,6 +78,11 @@ def test_an_experiment_of_one_value_changes_one_line(name, tmp_path):
         ("- lite0\n", '- "-f"\n', "ensemble: '-f' is no name"),
         ("- lite0\n", '- ""\n', "ensemble: '' is no name"),
         ("- lite0\n", "- ensemble\n", "'ensemble' is the name of them all together"),
+        (
+            "- lite0\n",
+            "- out_of_distribution\n",
+            "'out_of_distribution' is the folder of the stage ood",
+        ),
         ("split:\n", "splits:\n", "unknown key 'splits'; did you mean 'split'?"),
         (
             "  batch_size: 32",

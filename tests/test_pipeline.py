@@ -32,6 +32,11 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("    epochs: 6\n", "    epochs: 1\n"),
     ("bootstrap: 1000", "bootstrap: 20"),
     ("  dpi: 150", "  dpi: 50"),
+    ("  drawn: 50 ", "  drawn: 5 "),
+    (
+        "  size:                    # height, width at which a photograph is looked at\n  - 96\n  - 128",
+        "  size:\n  - 48\n  - 64",
+    ),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
     ("  - 64\n  - 96\n", "  - 32\n  - 64\n"),
     ("  epochs: 2 ", "  epochs: 1 "),

@@ -108,6 +108,17 @@ def test_another_released_model_stays(run):
     assert sorted(path.name for path in (run / "released").iterdir()) == ["decision.json", "lite0", "other"]
 
 
+def test_the_detector_of_other_images_goes_with_the_models(run):
+    (run / "models/out_of_distribution").mkdir()
+    (run / "models/out_of_distribution/detector.json").write_text("{}")
+    write()
+    assert (run / "released/out_of_distribution/detector.json").read_text() == "{}"
+    assert choose([], None, False).detector == Path("released/out_of_distribution")
+    assert choose([], None, True).detector == Path("models/out_of_distribution")
+    assert choose([Path("models/lite0")], None, False).detector is None
+    assert choose([Path("models/lite0")], Path("metrics/decision.json"), False).detector is None
+
+
 def test_nothing_is_written_when_one_of_the_models_can_not_be_released(run):
     shutil.copytree(run / "models/lite0", run / "models/toy")
     known = json.loads((run / "models/toy/recipe.json").read_text())

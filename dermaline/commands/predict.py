@@ -7,20 +7,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
+from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision, load
-from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, plain
+from dermaline.inference.ensemble import OUT, Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
+from dermaline.ood import detector
 from dermaline.params import whole
+from dermaline.params.ood import FOLDER
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
+
+Predictor = Callable[[photographs.Block], Prediction]
 
 
 class ModelSelection(NamedTuple):
@@ -29,6 +35,7 @@ class ModelSelection(NamedTuple):
     folders: list[Path]
     decision: Decision
     description: str
+    detector: Path | None = None  # of what is no dermatoscopic image, where there is one beside the models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,11 +80,15 @@ def main(options: argparse.Namespace) -> str:
     ensemble = load_ensemble(selection.folders, *how)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
-    blocks = photographs.decoded(found, sorted(set(ensemble.prepared_sizes)), params.prepare.max_megapixels)
+    predict, sizes = _predictor(ensemble, metadata, selection.detector)
+    blocks = photographs.decoded(found, sizes, params.prepare.max_megapixels)
     with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:
-        bad = _write(partial, blocks, ensemble, metadata, FORMATS[options.format], progress)
+        bad, strange = _write(partial, blocks, predict, FORMATS[options.format], progress)
         if bad == len(found):
             raise DermalineError(f"none of {bad} images could be used, see above; {output} is not written")
+    if strange:
+        what = f"{strange} of {len(found) - bad} images are unlike the dermatoscopic images of the training ({OUT})"
+        print(f"note: {what}; what is predicted of them means nothing", file=sys.stderr)
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
     tried = ", ".join(sorted({member.tta for member in ensemble.members}))
@@ -103,45 +114,66 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     if decision is None:
         home, decision = (Path("models"), Path("metrics/decision.json")) if last_run else (RELEASED, DECISION)
         fitted = load(decision)
-        folders = [home / name for name in fitted.recipes]
+        folders, beside = [home / name for name in fitted.recipes], home / FOLDER
     else:
         fitted, named = load(decision), {path.name: path for path in models}
         if sorted(fitted.recipes) != sorted(path.name for path in models):
             wanted = ", ".join(fitted.recipes)
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
-        folders = [named[name] for name in fitted.recipes]
+        folders, beside = [named[name] for name in fitted.recipes], None
     fitted.require(folders)
-    return ModelSelection(folders, fitted, f"{', '.join(map(str, folders))}, decided by {decision}")
+    said = f"{', '.join(map(str, folders))}, decided by {decision}"
+    return ModelSelection(folders, fitted, said, beside if beside and beside.exists() else None)
+
+
+def _predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:
+    """What predicts a block of photographs, and the sizes at which it needs them decoded."""
+    sizes = set(ensemble.prepared_sizes)
+    if folder is None:
+        return lambda block: ensemble(block.images, metadata(block.image_ids)), sorted(sizes)
+    detect = detector.load(folder, ensemble.members[0].device.device)
+    size = detect.facts.prepared_size
+
+    def predict(block: photographs.Block) -> Prediction:
+        strange = detect(torch.from_numpy(block.images[size]).permute(0, 3, 1, 2))
+        return ensemble(block.images, metadata(block.image_ids))._replace(out_of_distribution=strange)
+
+    return predict, sorted({*sizes, size})
 
 
 def _write(
     path: Path,
     blocks: Iterator[photographs.Block],
-    ensemble: Ensemble,
-    metadata: MetadataLookup,
+    predict: Predictor,
     to_table: Callable[[list[str], Prediction], pd.DataFrame],
     progress: tqdm,
-) -> int:
-    """Write the rows of block after block; gives the number of bad images, each named on stderr."""
-    header, bad = True, 0
+) -> tuple[int, int]:
+    """Write the rows of block after block.
+
+    Returns:
+        The number of bad images, each named on stderr, and that of images out of distribution.
+    """
+    header, bad, strange = True, 0, 0
     # A file's name may be any bytes, which no encoding has.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for block in blocks:
             for name, reason in block.bad.items():
                 progress.write(f"skipped {name}: {reason}", file=sys.stderr)
             if block.image_ids:
-                prediction = ensemble(block.images, metadata(block.image_ids))
+                prediction = predict(block)
+                strange += 0 if prediction.out_of_distribution is None else int(prediction.out_of_distribution.sum())
                 to_table(block.image_ids, prediction).to_csv(file, index=False, header=header, lineterminator="\n")
                 header = False
             bad += len(block.bad)
             progress.update(len(block.image_ids) + len(block.bad))
-    return bad
+    return bad, strange
 
 
 def _own(image_ids: list[str], prediction: Prediction) -> pd.DataFrame:
     table = prediction.table(image_ids)
     shown = {name: table[name].map("{:.7f}".format) for name in CLASSES}
-    words = {name: table[name].map({True: "true", False: "false"}) for name in (SUSPECTED, "not_sure")}
+    told = [name for name in (SUSPECTED, "not_sure", OUT) if name in table]
+    words = {name: table[name].map({True: "true", False: "false"}) for name in told}
     return table.assign(**shown, **words)
 
 

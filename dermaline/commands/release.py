@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dermaline.evaluation.summary import key_metrics
 from dermaline.inference.decision import load
 from dermaline.models.model_io import check_clean, read_model_info
 from dermaline.params import whole
+from dermaline.params.ood import FOLDER
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
@@ -38,7 +40,8 @@ def write() -> str:
     """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
     Weights are stored as float16, half the bytes, but for those beyond its range (a variance of ResNet-50's first batch
-    norm is); they are computed with as before. Other models there stay: a recipe may start from one.
+    norm is); they are computed with as before. Other models there stay: a recipe may start from one. Beside them goes
+    the detector of what is no dermatoscopic image, as it is.
 
     Raises:
         DermalineError: the models are not those of the last run, were trained on generated images, or have seen
@@ -55,6 +58,10 @@ def write() -> str:
     for name, known in said.items():
         measured = rounded(key_metrics(details[name]["image_level"]))
         _write(name, known | {"predict": views, "test": measured})
+    detector = Path("models", FOLDER)
+    if detector.exists():
+        with replacing(RELEASED / FOLDER) as folder:
+            shutil.copytree(detector, folder)
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
     decision.model_copy(update={"models": halves}).save(DECISION)
     return f"{RELEASED}: {', '.join(decision.recipes)}"

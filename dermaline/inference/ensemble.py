@@ -17,6 +17,8 @@ from dermaline.inference.member import Member, load_member
 from dermaline.models.model_io import read_model_info
 from dermaline.params.predict import Predict
 
+OUT = "out_of_distribution"
+
 
 class Prediction(NamedTuple):
     """What is said about N images."""
@@ -26,20 +28,23 @@ class Prediction(NamedTuple):
     is_melanoma_suspect: Bools | None  # [N], whether the melanoma threshold is reached; None when the decision has none
     sets: Bools | None  # [N, 7], which diagnoses are in each set; None when the decision has none
     confidences: Floats  # [N, 7], rows sum to 1, whose largest is the prediction; see `Decision.confidences`
+    out_of_distribution: Bools | None = None  # [N], whether it is no dermatoscopic image; None: not looked at
 
     def table(self, image_ids: Sequence[str]) -> pd.DataFrame:
         """A row an image: `image_id`, `predicted` (a class), probabilities, `SUSPECTED`, `diagnoses`, `not_sure`.
 
         `diagnoses` are those of the set, from the predicted one on, `not_sure` says whether they are more than one.
+        Where it was looked at, `out_of_distribution` too.
         """
         shares = dict(zip(CLASSES, self.probabilities.T, strict=True))
         predicted = np.array(CLASSES)[self.predicted]
         facts = {"image_id": image_ids, "predicted": predicted, **shares, SUSPECTED: self.is_melanoma_suspect}
+        beside = {} if self.out_of_distribution is None else {OUT: self.out_of_distribution}
         if self.sets is None:
-            return pd.DataFrame({**facts, "diagnoses": None, "not_sure": None})
+            return pd.DataFrame({**facts, "diagnoses": None, "not_sure": None, **beside})
         order = np.argsort(-self.confidences, axis=1, kind="stable")
         names = [" ".join(CLASSES[n] for n in row if held[n]) for row, held in zip(order, self.sets, strict=True)]
-        return pd.DataFrame({**facts, "diagnoses": names, "not_sure": self.sets.sum(axis=1) > 1})
+        return pd.DataFrame({**facts, "diagnoses": names, "not_sure": self.sets.sum(axis=1) > 1, **beside})
 
 
 class Ensemble(NamedTuple):

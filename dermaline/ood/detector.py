@@ -95,5 +95,5 @@ def load(folder: Path, device: torch.device) -> Detector:
             )
         density = Density(**load_file(folder / DENSITY))
     except (OSError, ValueError, TypeError, SafetensorError) as problem:
-        raise DermalineError(f"{folder}: not a detector ({problem}); run the ood stage") from None
+        raise DermalineError(f"{folder}: not a detector ({problem}); run the stage ood") from None
     return Detector(extractor(facts.size, device), density, facts)
