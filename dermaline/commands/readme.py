@@ -1,6 +1,7 @@
 """The command `readme`: the tables of the README and docs/, and the released model's card, from what was measured."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ def pages() -> dict[Path, dict[str, str]]:
             "heads": campaign_table("heads"),
             "small": campaign_table("small"),
         },
-        Path("docs/using-a-model.md"): {"sizes": validation_table(pd.read_csv(DATA / "sizes.csv"))},
+        Path("docs/using-a-model.md"): {
+            "sizes": validation_table(pd.read_csv(DATA / "sizes.csv")),
+            "ood": ood_table(read(DATA).folder / "ood.json"),
+        },
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
     }
 
@@ -93,6 +97,20 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
 def validation_table(rows: pd.DataFrame) -> str:
     """What a benchmark on validation images wrote, as a Markdown table with the differences from its first row."""
     return markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
+
+
+def ood_table(path: Path) -> str:
+    """How often the stage `ood` called images out of distribution, with 95 % intervals, as a Markdown table."""
+    told, lines = json.loads(path.read_text(encoding="utf-8")), []
+    for side, name in (("val", "lesions of validation, where the threshold is from"), ("test", "lesions of the test")):
+        lines.append([name, f"{told[side]['lesions']:,}", _share(told[side], "false_alarms"), ""])
+    for kind, found in told["without_lesion"].items():
+        lines.append([kind, str(found["images"]), _share(found, "detected"), f"{found['auc']:.3f}"])
+    return markdown(["images", "how many", "called out of distribution", "AUC against the test"], lines)
+
+
+def _share(found: dict[str, float], name: str) -> str:
+    return f"{found[name]:.1%} ({found['low']:.1%} to {found['high']:.1%})"
 
 
 def campaign_table(name: str) -> str:
