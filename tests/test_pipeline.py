@@ -42,7 +42,17 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("  epochs: 2 ", "  epochs: 1 "),
     ("  precision: portable\n", "  precision: 32-true\n"),
 )
-EVERYTHING = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot", "explain@lite0"]
+EVERYTHING = [
+    "download",
+    "prepare",
+    "split",
+    "train@lite0",
+    "predict@lite0",
+    "evaluate",
+    "plot",
+    "explain@lite0",
+    "ood",
+]
 
 
 def ran(said: str) -> list[str]:
