@@ -22,10 +22,12 @@ from stage import run_chain
 from dermaline import __main__
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
-from dermaline.inference.ensemble import plain
+from dermaline.commands.predict import FORMATS
+from dermaline.inference.ensemble import Prediction, plain
 from dermaline.models.model_io import save
 from dermaline.models.network import Network
 from dermaline.ood import density, detector, non_lesions, packaged, report
+from dermaline.user_files.forms import ISIC
 
 SIZE = (48, 64)
 FOLDER = Path("models/out_of_distribution")
@@ -152,11 +154,12 @@ def test_predict_says_which_images_are_no_dermatoscopic_ones(project, tmp_path, 
     assert json.loads((tmp_path / "scores.json").read_text())
 
 
-def test_a_form_of_others_and_models_that_are_named_have_no_such_column(project, tmp_path, capsys):
-    isic = predict(tmp_path / "isic.csv", "photos", "--last-run", "--format", "isic")
-    assert list(isic) == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
-    assert "unlike" in capsys.readouterr().err
-    assert "out_of_distribution" not in predict(tmp_path / "named.csv", "photos", "--model", "models/lite0")
+def test_isics_form_and_models_that_are_named_have_no_such_column(project, tmp_path, capsys):
+    shares = np.full((2, 7), 1 / 7)
+    prediction = Prediction(shares, np.zeros(2, int), None, None, shares, np.array([True, False]))
+    assert list(FORMATS["csv"](["a", "b"], prediction)["out_of_distribution"]) == ["true", "false"]
+    assert list(FORMATS["isic"](["a", "b"], prediction)) == ["image", *(name.upper() for name in ISIC.values())]
+    assert "out_of_distribution" not in predict(tmp_path / "named.csv", "photos/blank.png", "--model", "models/lite0")
     assert "unlike" not in capsys.readouterr().err
 
 

@@ -88,7 +88,7 @@ def main(options: argparse.Namespace) -> str:
             raise DermalineError(f"none of {bad} images could be used, see above; {output} is not written")
     if strange:
         what = f"{strange} of {len(found) - bad} images are unlike the dermatoscopic images of the training ({OUT})"
-        print(f"note: {what}; what is predicted of them means nothing", file=sys.stderr)
+        print(f"note: {what}; do not rely on what is predicted of them", file=sys.stderr)
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
     tried = ", ".join(sorted({member.tta for member in ensemble.members}))
