@@ -33,6 +33,7 @@ FLOORS = (
     "training",
     "segmentation",
     "figures",
+    "reporting",
     "user_files",
     "campaigns",
     "commands",

@@ -5,28 +5,21 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import rounded
-from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
+from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.release import DECISION, RELEASED
-from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
-from dermaline.evaluation.uncertainty import SELECTIVE
-from dermaline.figures.explanations import WORDS
-from dermaline.inference.conformal import SetRule, percent
+from dermaline.inference.conformal import percent
 from dermaline.inference.decision import Decision, load
 from dermaline.models.model_io import read_model_info
+from dermaline.reporting import tables as reporting
+from dermaline.reporting.tables import HEADLINE, with_ends
 
 CARD, TEMPLATE = RELEASED / "README.md", Path(__file__).with_name("card.md")
-HEADLINE = COLUMNS | {
-    "expected calibration error": "ece",
-    "melanoma sensitivity at 90 % specificity": "melanoma_sensitivity_at_specificity_90",
-    "melanoma sensitivity at 95 % specificity": "melanoma_sensitivity_at_specificity_95",
-}
 
 
 class Recorded(NamedTuple):
@@ -102,7 +95,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "found": with_ends(point, "melanoma_sensitivity"),
         "called": f"{1 - point['melanoma_specificity']:.3f}",
         "promised": f"{percent(rule.coverage)} of the lesions{' of each diagnosis' if rule.by_class else ''}",
-        "single": single_sets(run.sets, rule),
+        "single": reporting.single_sets(run.sets, rule),
         "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",
         "scored": int(run.slices["note"].isna().sum()) - 1,
         "slice_count": len(run.slices) - 1,
@@ -116,10 +109,10 @@ def tables(run: Recorded) -> dict[str, str]:
     return {
         "scores": markdown(["", "test images"], scores),
         "classes": classes_table(run.folder),
-        "selective": selective_table(run.final["selective"]),
-        "sets": sets_table(run.sets),
-        "chosen_sets": chosen_sets_table(run.sets, run.decision.set_rule),
-        "explained": explained_table(run.explained),
+        "selective": markdown(*reporting.selective(run.final["selective"])),
+        "sets": markdown(*reporting.all_sets(run.sets)),
+        "chosen_sets": markdown(*reporting.chosen_sets(run.sets, run.decision.set_rule)),
+        "explained": markdown(*reporting.explained(run.explained)),
         "slices": slices_table(run.slices),
     }
 
@@ -142,72 +135,7 @@ def head(name: str, scores: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def selective_table(found: dict[str, Any]) -> str:
-    """What `uncertainty.selective` told, a row a share of the images."""
-    rows = []
-    for key, one in found.items():
-        if key.startswith("at_"):
-            scored = [with_flat_ends(one, name) for name in SELECTIVE]
-            rows.append([key.removeprefix("at_"), f"{one['images']:,}", *scored, f"{one['melanomas']:.3f}"])
-    names = [name.replace("_", " ") for name in SELECTIVE]
-    return markdown(["surest", "images", *names, "of all melanomas"], rows)
-
-
-def sets_table(sets: pd.DataFrame) -> str:
-    """The table of sets, of all images and of melanomas."""
-    rows = []
-    for (kind, promised), own in sets.groupby(["kind", "promised"], sort=False):
-        one = own.set_index("value")
-        held = [with_flat_ends(one.loc[value], "coverage") for value in ("all", "mel")]
-        rows.append([kind, percent(promised), *held, f"{one.loc['all', 'size']:.2f}"])
-    return markdown(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
-
-
-def of_rule(sets: pd.DataFrame, rule: SetRule) -> pd.DataFrame:
-    """Those rows of the table of sets that are of a rule."""
-    return sets[(sets["kind"] == rule.kind) & np.isclose(sets["promised"], rule.coverage)]
-
-
-def chosen_sets_table(sets: pd.DataFrame, rule: SetRule) -> str:
-    """The sets that `predict` gives, of each diagnosis."""
-    own, rows = of_rule(sets, rule).query("variable == 'dx'"), []
-    for _, row in own.iterrows():
-        held = with_flat_ends(row, "coverage")
-        short = rule.by_class and row["coverage_high"] < rule.coverage  # for all together, no diagnosis is promised any
-        verdict = f"short of {percent(rule.coverage)}" if short else ""
-        of_one = [f"{row['single']:.0%}", f"{row['single_coverage']:.3f}" if row["single"] else "–"]
-        rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
-    heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
-    return markdown(heads, rows)
-
-
-def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
-    """How many of the sets that `predict` gives are of one diagnosis, and how many of those are right."""
-    own = of_rule(sets, rule).set_index("value").loc["all"]
-    return f"{own['single']:.0%} of the sets are of one diagnosis, of which {own['single_coverage']:.0%} hold the truth"
-
-
 def slices_table(slices: pd.DataFrame) -> str:
     """The slices that are shown to differ from the rest; a sentence where there is none."""
-    rows = []
-    for _, row in slices.iterrows():
-        for name in JUDGED:
-            if row[f"{name}_verdict"] in ("better", "worse"):
-                low, high = row[f"{name}_difference_low"], row[f"{name}_difference_high"]
-                difference = f"{row[f'{name}_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
-                what = [f"{row['variable']}: {row['value']}", f"{row['images']:,}", name.replace("_", " ")]
-                rows.append([*what, difference, row[f"{name}_verdict"]])
-    heads = ["group", "images", "score", "difference from the rest", ""]
-    return markdown(heads, rows) if rows else "No group is shown to differ."
-
-
-def explained_table(explained: dict[str, Any]) -> str:
-    """What the checks of each model's maps told."""
-    rows = []
-    for name, told in explained.items():
-        for key, one in told["checks"].items():
-            means = [f"{one[which]:.3f}" if which in one else "–" for which in ("own", "other", "area")]
-            value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-            rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
-    heads = ["model", "check", "own map", "another's", "lesion's area", "better by (of the last, itself)", ""]
-    return markdown(heads, rows)
+    table = reporting.differing_slices(slices)
+    return markdown(*table) if table.rows else "No group is shown to differ."

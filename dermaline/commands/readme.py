@@ -11,9 +11,10 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_text
 from dermaline.campaigns import plan
 from dermaline.commands.card import CARD, card, read
-from dermaline.commands.markdown import COLUMNS, classes_table, markdown, with_ends, with_flat_ends
+from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
+from dermaline.reporting.tables import COLUMNS, with_ends, with_flat_ends
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 DATA = Path("results/ham10000")

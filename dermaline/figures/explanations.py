@@ -9,15 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dermaline.base.classes import CLASSES, DIAGNOSES
+from dermaline.explaining.words import WORDS
 from dermaline.figures import style
-
-WORDS = {
-    "inside": "share of the map inside the lesion",
-    "pointing": "share of the images with the map's maximum inside the lesion",
-    "deletion": "area under the probability while what is marked is taken away (less is better)",
-    "insertion": "area under the probability while what is marked is put back",
-    "random_weights": "rank correlation with maps of random weights, without its sign (to be under 0.5)",
-}
 
 NOTE = (
     "White: the lesion's outline. Each map is drawn to its own maximum; grey: nothing speaks for the diagnosis.\n"

@@ -1,0 +1,140 @@
+"""Measured numbers as tables of words: for the page of the last run, the card, the README and docs/.
+
+A cell is a word or a number as it is read; `code` and **stress** in it are marked as in Markdown.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dermaline.base.classes import DIAGNOSES
+from dermaline.evaluation.slices import JUDGED
+from dermaline.evaluation.uncertainty import SELECTIVE
+from dermaline.explaining.words import WORDS
+from dermaline.inference.conformal import SetRule, percent
+
+COLUMNS = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro F1": "macro_f1",
+    "macro AUC": "macro_auc",
+}
+HEADLINE = COLUMNS | {
+    "expected calibration error": "ece",
+    "melanoma sensitivity at 90 % specificity": "melanoma_sensitivity_at_specificity_90",
+    "melanoma sensitivity at 95 % specificity": "melanoma_sensitivity_at_specificity_95",
+}
+NONE = "–"
+
+
+class Table(NamedTuple):
+    """The first cell of a row names it."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def with_ends(scores: Mapping[str, Any], key: str) -> str:
+    """A score with its interval, where it has one: not every score of few lesions has."""
+    ends = scores["intervals"].get(key)
+    return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+
+
+def with_flat_ends(row: Mapping[str, float], key: str) -> str:
+    """A score with its interval from a flat row: NAME, NAME_low and NAME_high; a dash where there is none."""
+    if key not in row:
+        return NONE
+    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
+
+
+def words(names: Iterable[str]) -> list[str]:
+    """The names of columns as they are read."""
+    return [name.replace("_", " ") for name in names]
+
+
+def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
+    """One model class by class, with 95 % intervals and the class that each is most often taken for.
+
+    Args:
+        scores: of `evaluation.summary.scores`.
+        pairs: of `evaluation.summary.confusion_rows`.
+    """
+    shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
+    rows = []
+    for name, own in scores["per_class"].items():
+        cells = [f"{DIAGNOSES[name]} (`{name}`)", f"{own['support']:,}"]
+        cells += [with_ends(own, key) for key in ("recall", "precision", "auc")]
+        wrong = shares.loc[name].drop(name, errors="ignore")
+        rows.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}"])
+    return Table(["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"], rows)
+
+
+def selective(found: Mapping[str, Any]) -> Table:
+    """What `uncertainty.selective` told, a row a share of the images."""
+    rows = []
+    for key, one in found.items():
+        if key.startswith("at_"):
+            scored = [with_flat_ends(one, name) for name in SELECTIVE]
+            rows.append([key.removeprefix("at_"), f"{one['images']:,}", *scored, f"{one['melanomas']:.3f}"])
+    return Table(["surest", "images", *words(SELECTIVE), "of all melanomas"], rows)
+
+
+def all_sets(sets: pd.DataFrame) -> Table:
+    """The table of sets, of all images and of melanomas."""
+    rows = []
+    for (kind, promised), own in sets.groupby(["kind", "promised"], sort=False):
+        one = own.set_index("value")
+        held = [with_flat_ends(one.loc[value], "coverage") for value in ("all", "mel")]
+        rows.append([kind, percent(promised), *held, f"{one.loc['all', 'size']:.2f}"])
+    return Table(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
+
+
+def of_rule(sets: pd.DataFrame, rule: SetRule) -> pd.DataFrame:
+    """Those rows of the table of sets that are of a rule."""
+    return sets[(sets["kind"] == rule.kind) & np.isclose(sets["promised"], rule.coverage)]
+
+
+def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
+    """The sets that `predict` gives, of each diagnosis."""
+    own, rows = of_rule(sets, rule).query("variable == 'dx'"), []
+    for _, row in own.iterrows():
+        held = with_flat_ends(row, "coverage")
+        short = rule.by_class and row["coverage_high"] < rule.coverage  # for all together, no diagnosis is promised any
+        verdict = f"short of {percent(rule.coverage)}" if short else ""
+        of_one = [f"{row['single']:.0%}", f"{row['single_coverage']:.3f}" if row["single"] else NONE]
+        rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
+    heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
+    return Table(heads, rows)
+
+
+def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
+    """How many of the sets that `predict` gives are of one diagnosis, and how many of those are right."""
+    own = of_rule(sets, rule).set_index("value").loc["all"]
+    return f"{own['single']:.0%} of the sets are of one diagnosis, of which {own['single_coverage']:.0%} hold the truth"
+
+
+def differing_slices(slices: pd.DataFrame) -> Table:
+    """The slices that are shown to differ from the rest."""
+    rows = []
+    for _, row in slices.iterrows():
+        for name in JUDGED:
+            if row[f"{name}_verdict"] in ("better", "worse"):
+                low, high = row[f"{name}_difference_low"], row[f"{name}_difference_high"]
+                difference = f"{row[f'{name}_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+                what = [f"{row['variable']}: {row['value']}", f"{row['images']:,}", *words([name])]
+                rows.append([*what, difference, row[f"{name}_verdict"]])
+    return Table(["group", "images", "score", "difference from the rest", ""], rows)
+
+
+def explained(told: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What the checks of each model's maps told."""
+    rows = []
+    for name, of_model in told.items():
+        for key, one in of_model["checks"].items():
+            means = [f"{one[which]:.3f}" if which in one else NONE for which in ("own", "other", "area")]
+            value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+            rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
+    heads = ["model", "check", "own map", "another's", "lesion's area", "better by (of the last, itself)", ""]
+    return Table(heads, rows)
