@@ -7,7 +7,7 @@ from torch.nn.functional import kl_div
 
 from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
-from dermaline.models import model_io
+from dermaline.models import model_info, model_io
 from dermaline.models.network import Network
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.distill import Teachers, distilled
@@ -70,7 +70,7 @@ def test_a_student_of_teachers_alone_comes_to_say_what_they_say(tmp_path, monkey
 
 def test_a_model_that_learned_from_one_of_another_split_is_no_measurement():
     own, other = ({"model": "a", "same_split": same} for same in (True, False))
-    assert model_io.clean({"start": None, "teachers": [own]})
-    assert not model_io.clean({"start": None, "teachers": [own, other]})
+    assert model_info.clean({"start": None, "teachers": [own]})
+    assert not model_info.clean({"start": None, "teachers": [own, other]})
     with pytest.raises(DermalineError, match="learned from a, not known to be of this split"):
-        model_io.check_clean("student", {"start": None, "teachers": [other]})
+        model_info.check_clean("student", {"start": None, "teachers": [other]})

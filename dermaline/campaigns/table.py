@@ -12,7 +12,7 @@ from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
 from dermaline.inference.decided import cross_fitted, decide
-from dermaline.models.model_io import check_clean, machine, read_model_info
+from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 
 

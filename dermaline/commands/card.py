@@ -15,7 +15,7 @@ from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
 from dermaline.inference.conformal import percent
 from dermaline.inference.decision import Decision, load
-from dermaline.models.model_io import read_model_info
+from dermaline.models.model_info import read_model_info
 from dermaline.reporting import tables as reporting
 from dermaline.reporting.tables import HEADLINE, with_ends
 

@@ -14,7 +14,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, replacing, write_json, write_text
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
-from dermaline.models.model_io import check_clean, machine, read_model_info
+from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 from dermaline.params.split import Split
 from dermaline.sources.archive import GENERATED

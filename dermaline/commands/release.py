@@ -14,7 +14,7 @@ from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
 from dermaline.evaluation.summary import key_metrics
 from dermaline.inference.decision import load
-from dermaline.models.model_io import check_clean, read_model_info
+from dermaline.models.model_info import check_clean, read_model_info
 from dermaline.params import whole
 from dermaline.params.ood import FOLDER
 

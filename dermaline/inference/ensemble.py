@@ -14,7 +14,7 @@ from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision
 from dermaline.inference.member import Member, load_member
-from dermaline.models.model_io import read_model_info
+from dermaline.models.model_info import read_model_info
 from dermaline.params.predict import Predict
 
 OUT = "out_of_distribution"

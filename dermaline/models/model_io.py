@@ -1,6 +1,5 @@
 """A trained model on disk: `model.safetensors` and `recipe.json`, all that is needed to use it."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest, replacing, rounded, write_json
+from dermaline.models.model_info import clean, read_model_info
 from dermaline.models.network import Network
 from dermaline.models.weights import OWN
 from dermaline.params.recipe import Recipe
@@ -26,18 +26,6 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         )
         settings = recipe.model_dump(mode="json")
         write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
-
-
-def read_model_info(folder: Path) -> dict:
-    """What `recipe.json` of a model folder says.
-
-    Raises:
-        DermalineError: it is missing or no JSON.
-    """
-    try:
-        return dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
-        raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
 
 
 def describe_start(weights: Path, split: str) -> dict | None:
@@ -61,29 +49,6 @@ def _is_ours(weights: Path) -> bool:
             return any(name.startswith(OWN) for name in file.keys())  # noqa: SIM118  it is no mapping
     except SafetensorError:
         return False  # of what is broken there is no start: reading it says so
-
-
-def clean(facts: dict) -> bool:
-    """Whether what the model with these facts started and learned from is known not to have seen its val and test."""
-    learned_from = [facts.get("start"), *facts.get("teachers", [])]
-    return "start" in facts and all(one is None or one["same_split"] for one in learned_from)
-
-
-def machine(info: dict) -> str:
-    """What a model was trained on, in words, from what `read_model_info` says."""
-    return f"{info['device']}, {info['precision']}, torch {info['torch']}"
-
-
-def check_clean(name: str, facts: dict) -> None:
-    """Refuse to measure or to give away a model that has seen images of its val and test.
-
-    Raises:
-        DermalineError: it started from a model of another split.
-    """
-    if not clean(facts):
-        others = [one["model"] for one in (facts.get("start"), *facts.get("teachers", [])) if one]
-        what = f"models/{name}: learned from {', '.join(others) or 'what is not known'}, not known to be of this split"
-        raise DermalineError(f"{what}: its scores are no measurement; train that one on this split first")
 
 
 def recipe(folder: Path) -> Recipe:
