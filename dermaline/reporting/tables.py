@@ -37,21 +37,30 @@ class Table(NamedTuple):
 
 
 def with_ends(scores: Mapping[str, Any], key: str) -> str:
-    """A score with its interval, where it has one: not every score of few lesions has."""
-    ends = scores["intervals"].get(key)
-    return f"{scores[key]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+    """A score with its interval, where it has one: not every score of few lesions has. A dash without a value."""
+    ends = scores["intervals"].get(key, {})
+    return _with(scores.get(key, np.nan), ends.get("low", np.nan), ends.get("high", np.nan))
 
 
 def with_flat_ends(row: Mapping[str, float], key: str) -> str:
-    """A score with its interval from a flat row: NAME, NAME_low and NAME_high; a dash where there is none."""
-    if key not in row:
+    """The same from a flat row: NAME, NAME_low and NAME_high."""
+    return _with(*(row.get(f"{key}{end}", np.nan) for end in ("", "_low", "_high")))
+
+
+def _with(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
         return NONE
-    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f} to {row[f'{key}_high']:.3f})"
+    return f"{value:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
 
 
 def words(names: Iterable[str]) -> list[str]:
     """The names of columns as they are read."""
     return [name.replace("_", " ") for name in names]
+
+
+def diagnosis(dx: str) -> str:
+    """A class by its name and its code."""
+    return f"{DIAGNOSES[dx]} (`{dx}`)"
 
 
 def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
@@ -64,10 +73,10 @@ def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
     shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
     rows = []
     for name, own in scores["per_class"].items():
-        cells = [f"{DIAGNOSES[name]} (`{name}`)", f"{own['support']:,}"]
+        cells = [diagnosis(name), f"{own['support']:,}"]
         cells += [with_ends(own, key) for key in ("recall", "precision", "auc")]
-        wrong = shares.loc[name].drop(name, errors="ignore")
-        rows.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}"])
+        wrong = shares.reindex([name], fill_value=0.0).loc[name].drop(name, errors="ignore")
+        rows.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}" if wrong.any() else NONE])
     return Table(["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"], rows)
 
 
@@ -77,7 +86,8 @@ def selective(found: Mapping[str, Any]) -> Table:
     for key, one in found.items():
         if key.startswith("at_"):
             scored = [with_flat_ends(one, name) for name in SELECTIVE]
-            rows.append([key.removeprefix("at_"), f"{one['images']:,}", *scored, f"{one['melanomas']:.3f}"])
+            of_melanomas = f"{one['melanomas']:.3f}" if "melanomas" in one else NONE
+            rows.append([key.removeprefix("at_"), f"{one['images']:,}", *scored, of_melanomas])
     return Table(["surest", "images", *words(SELECTIVE), "of all melanomas"], rows)
 
 
@@ -86,7 +96,7 @@ def all_sets(sets: pd.DataFrame) -> Table:
     rows = []
     for (kind, promised), own in sets.groupby(["kind", "promised"], sort=False):
         one = own.set_index("value")
-        held = [with_flat_ends(one.loc[value], "coverage") for value in ("all", "mel")]
+        held = [with_flat_ends(one.loc[value], "coverage") if value in one.index else NONE for value in ("all", "mel")]
         rows.append([kind, percent(promised), *held, f"{one.loc['all', 'size']:.2f}"])
     return Table(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
 
