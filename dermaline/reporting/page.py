@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
 
 from dermaline.reporting import results, setting
 from dermaline.reporting.run import Run
@@ -39,9 +38,9 @@ def page(run: Run) -> str:
     return jinja.get_template(TEMPLATE.name).render(name=run.name, sections=sections) + "\n"
 
 
-def marked(words: str) -> Markup:
+def marked(words: str) -> str:
     """Words as HTML: `code` and **stress** are marked, everything else is escaped."""
-    return Markup(_MARKS.renderInline(words))
+    return _MARKS.renderInline(words)
 
 
 def embedded(path: Path) -> str | None:
