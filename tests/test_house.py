@@ -72,7 +72,9 @@ def packages(script: Path) -> set[str]:
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "download"])  # new packages: the same images
 def test_dvc_watches_the_versions_of_the_packages_that_a_stage_computes_with(name):
     assert "stages/requirements.txt" in STAGES[name]["deps"]
-    shown = {"matplotlib", "seaborn", "Jinja2", "markdown-it-py"} if "requirements.txt" in STAGES[name]["deps"] else set()
+    shown = (
+        {"matplotlib", "seaborn", "Jinja2", "markdown-it-py"} if "requirements.txt" in STAGES[name]["deps"] else set()
+    )
     no_numbers = {"pydantic", "ruamel.yaml", "tqdm"}
     assert packages(ROOT / f"stages/{name}.py") - no_numbers - shown <= set(pinned())
 
