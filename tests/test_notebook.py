@@ -1,0 +1,66 @@
+"""The notebook runs from top to bottom, from either folder, and is kept without what it printed.
+
+Its cells are run as plain Python, in one namespace: a kernel would take a dozen packages more.
+"""
+
+import json
+
+import fakes
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from closure import ROOT
+
+from stages import evaluate
+
+CELLS = json.loads((ROOT / "notebooks/look.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+def run_notebook():
+    """Run each code cell; what one raises, with the cell's number. Returns the names that they leave."""
+    names = {}
+    for number, cell in enumerate(CELLS):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A run of two recipes, whose source has no outlines; figures are drawn without a screen."""
+    fakes.project(tmp_path, lesions=400)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # put back, with what the notebook adds
+    evaluate.main()
+    plt.switch_backend("Agg")
+    yield tmp_path
+    plt.close("all")
+
+
+def test_every_cell_runs_and_agrees_with_the_run(project, capsys):
+    names = run_notebook()
+    assert capsys.readouterr().out.startswith("photographs\n")
+    right = (names["test"]["dx"] == names["test"]["predicted"]).mean()
+    assert right == pytest.approx(names["final"]["accuracy"], abs=1e-6)
+    found = names["melanomas"]["suspected"].mean()
+    point = list(json.loads((project / "metrics/details.json").read_text()).values())[-1]["melanoma_operating_point"]
+    assert found == pytest.approx(point["melanoma_sensitivity"], abs=1e-6)
+    assert names["leaked"](names["index"], names["index"]["split"]) == 0
+    assert names["leaked"](names["index"], names["split_images"](names["index"], names["by_image"])) > 0.1
+
+
+def test_it_starts_in_its_own_folder_too_and_draws_outlines_where_there_are_some(project, monkeypatch):
+    shape = np.load(project / "data/prepared/images.npy", mmap_mode="r").shape[:3]
+    masks = np.zeros(shape, np.uint8)
+    masks[:, 10:30, 20:40] = 255
+    np.save(project / "data/prepared/masks.npy", masks)
+    (project / "notebooks").mkdir()
+    monkeypatch.chdir(project / "notebooks")
+    run_notebook()
+    first = plt.figure(plt.get_fignums()[0])
+    assert [len(axes.collections) for axes in first.axes][:6] == [1] * 6
+
+
+def test_nothing_that_it_printed_is_kept():
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in CELLS if "outputs" in cell)
+    assert len({cell["id"] for cell in CELLS}) == len(CELLS)
