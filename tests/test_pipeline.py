@@ -52,6 +52,7 @@ EVERYTHING = [
     "plot",
     "explain@lite0",
     "ood",
+    "report",
 ]
 
 
@@ -126,6 +127,17 @@ def test_the_maps_are_drawn_and_checked(repository):
         assert min(figure.size) > 500
 
 
+def test_the_report_is_of_the_run_and_the_same_bytes_each_time(repository):
+    page = repository.folder / "report/index.html"
+    made = page.read_bytes()
+    assert b"Generated images" in made
+    assert b"Missing:" not in made
+    details = json.loads((repository.folder / "metrics/details.json").read_text())["lite0"]["image_level"]
+    assert f"{details['balanced_accuracy']:.3f} (".encode() in made
+    repository.run("dvc repro --force --single-item report")
+    assert page.read_bytes() == made
+
+
 def test_without_outlines_what_needs_one_is_left_out(repository):
     masks = repository.folder / "data/prepared/masks.npy"
     masks.rename(repository.folder / "masks.npy")
@@ -140,14 +152,14 @@ def test_without_outlines_what_needs_one_is_left_out(repository):
 
 def test_a_plot_colour_runs_only_plot(repository):
     repository.edit("palette: colorblind", "palette: deep")
-    assert repository.repro() == ["plot"]
+    assert repository.repro() == ["plot", "report"]
 
 
 def test_a_bootstrap_setting_runs_no_network(repository):
     repository.edit("bootstrap: 20", "bootstrap: 30")
     stages = repository.repro()
     assert stages[0] == "evaluate"
-    assert set(stages) <= {"evaluate", "plot"}
+    assert set(stages) <= {"evaluate", "plot", "report"}
 
 
 def test_a_new_recipe_is_one_training(repository):
@@ -155,7 +167,8 @@ def test_a_new_recipe_is_one_training(repository):
     repository.edit("- lite0\n", "- lite0\n- other\n")
     stages = repository.repro()
     of_other = ["explain@other", "predict@other", "train@other"]
-    assert sorted(stages) == sorted(["evaluate", "plot", "split", *of_other])  # the split checks the name
+    after = ["evaluate", "plot", "report", "split"]  # the split checks the name
+    assert sorted(stages) == sorted([*after, *of_other])
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
     repository.edit("- other\n", "")
