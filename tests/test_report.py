@@ -249,6 +249,14 @@ def test_words_stay_words(words):
     assert {element.tag for element in parsed.found} <= {"code", "strong", "em"}
 
 
+def test_no_number_is_shown_that_is_none(told, read):
+    assert "nan" not in re.findall(r"\w+", page_text(read).lower())
+    sets = told.tables["sets"].assign(single=0.0, single_coverage=float("nan"))
+    words = page_text(Page(page(told._replace(tables=told.tables | {"sets": sets}))))
+    assert "None of the sets is of one diagnosis." in words
+    assert "nan%" not in words
+
+
 def test_a_file_that_is_missing_or_broken_is_one_line(project, monkeypatch):
     monkeypatch.chdir(project)
     path = project / "metrics/split.json"

@@ -195,7 +195,8 @@ def groups(run: Run) -> Section:
     for _, row in slices.iterrows():
         counts = [f"{row[key]:,}" for key in ("images", "lesions", "melanomas")]
         note = "" if pd.isna(row["note"]) else row["note"]
-        rows.append([f"{row['variable']}: {row['value']}", *counts, *(with_flat_ends(row, key) for key in keys), note])
+        name = "**all test images**" if row["variable"] == "all" else f"{row['variable']}: {row['value']}"
+        rows.append([name, *counts, *(with_flat_ends(row, key) for key in keys), note])
     differ = tables.differing_slices(slices)
     verdict = Captioned(differ, "Groups that are shown to differ from all other test images")
     none = Text("**No group is shown to differ from all other test images.** Most are too small to show it.")

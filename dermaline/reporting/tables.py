@@ -55,7 +55,8 @@ def _with(value: float, low: float, high: float) -> str:
 
 def words(names: Iterable[str]) -> list[str]:
     """The names of columns as they are read."""
-    return [name.replace("_", " ") for name in names]
+    known = {key: said for said, key in COLUMNS.items()}
+    return [known.get(name, name.replace("_", " ")) for name in names]
 
 
 def diagnosis(dx: str) -> str:
@@ -122,6 +123,8 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
 def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
     """How many of the sets that `predict` gives are of one diagnosis, and how many of those are right."""
     own = of_rule(sets, rule).set_index("value").loc["all"]
+    if not own["single"]:
+        return "None of the sets is of one diagnosis"
     return f"{own['single']:.0%} of the sets are of one diagnosis, of which {own['single_coverage']:.0%} hold the truth"
 
 
