@@ -177,6 +177,9 @@ def test_a_new_recipe_is_one_training(repository):
     of_evaluate = [YAML(typ="safe").load(lock)["stages"]["evaluate"] for lock in (before, after)]
     assert of_evaluate[0] == of_evaluate[1]  # no hash tells which recipes there once were
     assert "up to date" in repository.run("dvc status evaluate")
+    repository.run("dvc repro -q report")
+    left = [path for folder in ("metrics", "plots") for path in (repository.folder / folder).rglob("other*")]
+    assert left == []  # nor does a file that DVC hashes with others
 
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
