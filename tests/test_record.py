@@ -31,6 +31,7 @@ def run(tmp_path, monkeypatch) -> Path:
     shutil.copy(RECORDED / "lite0.csv", "plots/training")
     shutil.copytree(RECORDED / "explain", "metrics/explain")
     Path("metrics/ood.json").write_text('{"threshold": 3.5}\n')
+    Path("metrics/segmentation.json").write_text('{"test": {}}\n')
     put_parameters(tmp_path)
     facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}
     Path("models/lite0/recipe.json").write_text(json.dumps(facts))
@@ -54,7 +55,8 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
     folder = record.record("lite0", "synthetic", "make", 162)
     kept, made = (json.loads((place / "made.json").read_text()) for place in (folder, RECORDED))
     assert (folder / "explain/lite0.json").read_bytes() == (RECORDED / "explain/lite0.json").read_bytes()
-    assert (folder / "ood.json").read_bytes() == Path("metrics/ood.json").read_bytes()
+    for name in ("ood.json", "segmentation.json"):
+        assert (folder / name).read_bytes() == Path("metrics", name).read_bytes()
     own = ("commit", "machine", "seconds")
     assert kept | {key: made[key] for key in own} == made
     assert (folder / "split.json").read_bytes() == (RECORDED / "split.json").read_bytes()

@@ -19,11 +19,28 @@ from dermaline.params import whole
 from dermaline.reporting import results, run, setting
 from dermaline.reporting.page import SECTIONS, marked, page
 from dermaline.reporting.tables import with_ends
+from dermaline.segmentation.scores import SCORES, THRESHOLDS
 from stages import evaluate, report
 
 VOID = {"meta", "img", "br"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 CHECK = {"own": 0.6, "other": 0.5, "area": 0.3, "value": 0.1, "low": 0.05, "high": 0.15, "passed": True}
+MEAN = {"value": 0.8766, "low": 0.8654, "high": 0.8876}
+MEANS = dict.fromkeys(SCORES, MEAN) | {"images": 1234, "lesions": 1001}
+OUTLINED = {
+    "val": MEANS,
+    "test": MEANS | {"jaccard": {"value": 0.9012}},
+    "by_class": {"nv": MEANS},
+    "thresholds": dict.fromkeys(THRESHOLDS, MEAN),
+    "better": {"than": "otsu_blue", "value": 0.1234, "low": 0.1122, "high": 0.1345},
+}
+ALARMS = {"lesions": 900, "false_alarms": 0.0123, "low": 0.006, "high": 0.025}
+STRANGERS = {
+    "val": ALARMS,
+    "test": ALARMS,
+    "without_lesion": {"noise": {"images": 50, "detected": 0.96, "low": 0.8654, "high": 0.989, "auc": 0.9987}},
+    "photographs": {"coffee": 1.0, "moon": 0.2},
+}
 OPTIONS = whole.read(ROOT / "params.yaml")
 
 
@@ -77,6 +94,8 @@ def project(tmp_path_factory):
         facts = {"generated": True, "start": None, "teachers": [], "prepared_size": [48, 64], "torch": "2.11.0+cpu"}
         write(folder / f"models/{name}/recipe.json", known | facts)
         write(folder / f"metrics/explain/{name}.json", {"images": 30, "lesions": 25, "checks": {"inside": CHECK}})
+    write(folder / "metrics/segmentation.json", OUTLINED)
+    write(folder / "metrics/ood.json", STRANGERS)
     for name in ("figures/roc", "explanations/lite0"):
         (folder / f"plots/{name}.png").parent.mkdir()
         Image.new("RGB", (3, 2)).save(folder / f"plots/{name}.png")
@@ -213,6 +232,21 @@ def test_what_is_not_there_is_said_to_be_missing(told, read):
     decision = told.decision.model_copy(update={"melanoma_threshold": None, "set_rule": None})
     lost = told._replace(details=told.details | {told.name: without}, decision=decision)
     assert "there is no threshold" in page_text(Page(page(lost)))
+
+
+def test_outlines_are_told_or_said_to_be_missing(told, read):
+    text = page_text(read)
+    for words in ("0.901", "0.877 (0.865 to 0.888)", "1,234", "(otsu_blue) by 0.123 (0.112 to 0.135)"):
+        assert words in text
+    text = page_text(Page(page(told._replace(segmentation={}))))
+    assert "The source has no outlines" in text
+    assert "otsu_blue" not in text
+
+
+def test_what_shows_no_lesion_is_told_with_what_was_missed(read):
+    text = page_text(read)
+    for words in ("1.2% (0.6% to 2.5%)", "96.0% (86.5% to 98.9%)", "0.999", "that it takes for lesions: moon."):
+        assert words in text
 
 
 def test_a_diagnosis_that_the_test_lacks_has_dashes_and_is_named(told):

@@ -14,7 +14,7 @@ from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
-from dermaline.reporting.tables import COLUMNS, with_ends, with_flat_ends
+from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, with_ends, with_flat_ends
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 DATA = Path("results/ham10000")
@@ -50,12 +50,12 @@ def write_tables() -> None:
 
 def pages() -> dict[Path, dict[str, str]]:
     """The tables of each page, by their names."""
-    runs = [row for row in summary() if row["kind"] != TABLE]
+    runs, released = [row for row in summary() if row["kind"] != TABLE], read(DATA).folder
     return {
         Path("README.md"): {"results": results_table([row for row in runs if row["data"] == DATA.name])},
         Path("docs/results.md"): {
             "runs": runs_table(runs),
-            "classes": classes_table(read(DATA).folder),
+            "classes": classes_table(released),
             "members": validation_table(pd.read_csv(DATA / "members.csv")),
             "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
@@ -63,10 +63,15 @@ def pages() -> dict[Path, dict[str, str]]:
         },
         Path("docs/using-a-model.md"): {
             "sizes": validation_table(pd.read_csv(DATA / "sizes.csv")),
-            "ood": ood_table(read(DATA).folder / "ood.json"),
+            "ood": markdown(*out_of_distribution(_json(released / "ood.json"))),
         },
+        Path("docs/outlines.md"): {"outlines": markdown(*outlines(_json(released / "segmentation.json")))},
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
     }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def results_table(rows: list[dict[str, Any]]) -> str:
@@ -98,20 +103,6 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
 def validation_table(rows: pd.DataFrame) -> str:
     """What a benchmark on validation images wrote, as a Markdown table with the differences from its first row."""
     return markdown(["on validation images", *COLUMNS], [[row["model"], *_scores(row)] for _, row in rows.iterrows()])
-
-
-def ood_table(path: Path) -> str:
-    """How often the stage `ood` called images out of distribution, with 95 % intervals, as a Markdown table."""
-    told, lines = json.loads(path.read_text(encoding="utf-8")), []
-    for side, name in (("val", "lesions of validation, where the threshold is from"), ("test", "lesions of the test")):
-        lines.append([name, f"{told[side]['lesions']:,}", _share(told[side], "false_alarms"), ""])
-    for kind, found in told["without_lesion"].items():
-        lines.append([kind, str(found["images"]), _share(found, "detected"), f"{found['auc']:.3f}"])
-    return markdown(["images", "how many", "called out of distribution", "AUC against the test"], lines)
-
-
-def _share(found: dict[str, float], name: str) -> str:
-    return f"{found[name]:.1%} ({found['low']:.1%} to {found['high']:.1%})"
 
 
 def campaign_table(name: str) -> str:

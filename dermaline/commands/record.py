@@ -67,7 +67,10 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
             check_clean(recipe, known)
         series = [*(f"evaluation/{name}" for name in SERIES), *(f"training/{recipe}" for recipe in recipes)]
         explained = [f"metrics/explain/{recipe}.json" for recipe in recipes]
-        tables = [*(f"metrics/{name}.json" for name in (*METRICS, "ood")), *(f"plots/{name}.csv" for name in series)]
+        tables = [
+            *(f"metrics/{name}.json" for name in (*METRICS, "segmentation", "ood")),
+            *(f"plots/{name}.csv" for name in series),
+        ]
         _copy(folder, {"": tables, "explain": explained, "figures": figures()})
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None

@@ -22,6 +22,8 @@ SECTIONS = (  # in the order of the page; each makes a `blocks.Section` of a run
     results.doubt,
     results.groups,
     results.explanations,
+    results.outlines,
+    results.strangers,
     setting.decision,
     setting.models,
     setting.missing,

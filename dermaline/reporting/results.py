@@ -11,7 +11,7 @@ from dermaline.evaluation.summary import OPERATING_POINT
 from dermaline.explaining.words import WORDS
 from dermaline.reporting import tables
 from dermaline.reporting.blocks import Captioned, Figure, Figures, Section, Text
-from dermaline.reporting.run import FIGURES, MAPS, Run
+from dermaline.reporting.run import FIGURES, MAPS, OUTLINES, Run
 from dermaline.reporting.tables import COLUMNS, HEADLINE, NONE, Table, diagnosis, percent, with_ends, with_flat_ends
 
 SCORES = HEADLINE | {
@@ -251,3 +251,35 @@ def map_verdict(name: str, told: Mapping[str, Any]) -> Text:
         words = f"failed {len(failed)} of {len(checks)} checks {counted}: {'; '.join(failed)}."
         return Text(f"**Do not believe the maps of `{name}`.** They {words}", loud=True)
     return Text(f"The maps of `{name}` passed all {len(checks)} checks {counted}.")
+
+
+def outlines(run: Run) -> Section:
+    told, title = run.segmentation, "Where the lesion is"
+    if not told:
+        return Section("outlines", title, [Text("The source has no outlines: none was learned, and none is measured.")])
+    better = told["better"]
+    words = (
+        "A U-Net outlines the lesion of each photograph; the networks that outline one have not seen it. The Jaccard "
+        "index is the share of what is inside either outline that is inside both; thresholded, what is under 0.65 "
+        "counts as 0. The distance of the boundaries is a share of the image's diagonal (less is better). On the test, "
+        f"ours is better than the better plain threshold (`{better['than']}`) by {tables.mean(better)}."
+    )
+    figure = Figure(
+        OUTLINES,
+        "How the Jaccard index is spread over the images of each diagnosis, and the photographs where it is least.",
+        "Outlines of the test images",
+        wide=True,
+    )
+    blocks = [Text(words), Captioned(tables.outlines(told), "Outlines against the known ones"), Figures([figure])]
+    return Section("outlines", title, blocks)
+
+
+def strangers(run: Run) -> Section:
+    missed = [name for name, share in run.ood["photographs"].items() if share < 0.5]
+    words = (
+        "A detector tells what is no dermatoscopic image: a face, a page, noise. It is meant to call few lesions so, "
+        "and everything else. It does not tell another disease, nor whether a diagnosis is right."
+    )
+    said = f"Photographs of packages that it takes for lesions: {', '.join(missed) or 'none'}."
+    table = Captioned(tables.out_of_distribution(run.ood), "Called out of distribution")
+    return Section("strangers", "What is no dermatoscopic image", [Text(words), table, Text(said)])

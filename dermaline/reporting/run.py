@@ -13,7 +13,7 @@ from dermaline.models.model_info import read_model_info
 from dermaline.params.evaluate import Evaluate
 from dermaline.params.split import Split
 
-FIGURES, MAPS = Path("plots/figures"), Path("plots/explanations")
+FIGURES, MAPS, OUTLINES = Path("plots/figures"), Path("plots/explanations"), Path("plots/outlines.png")
 TABLES = ("confusion", "models", "protocols", "reliability", "sets", "slices")
 
 
@@ -27,6 +27,8 @@ class Run(NamedTuple):
     decision: Decision
     models: dict[str, dict[str, Any]]  # of each recipe, what its recipe.json tells
     explained: dict[str, dict[str, Any]]  # of each recipe, what the checks of its maps told
+    segmentation: dict[str, Any]  # what is told of the outlines; nothing where the source has none
+    ood: dict[str, Any]  # ... of what shows no lesion
     tables: dict[str, pd.DataFrame]  # of the final model on the test, and `models`, of all on val
 
     @property
@@ -64,6 +66,8 @@ def read(recipes: Sequence[str], split_options: Split, options: Evaluate) -> Run
             load(Path("metrics/decision.json")),
             {name: read_model_info(Path("models", name)) for name in recipes},
             {name: _json(Path(f"metrics/explain/{name}.json")) for name in recipes},
+            _json(Path("metrics/segmentation.json")),
+            _json(Path("metrics/ood.json")),
             {name: pd.read_csv(f"plots/evaluation/{name}.csv") for name in TABLES},
         )
     except FileNotFoundError as problem:

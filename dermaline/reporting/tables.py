@@ -151,3 +151,38 @@ def explained(told: Mapping[str, Mapping[str, Any]]) -> Table:
             rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
     heads = ["model", "check", "own map", "another's", "lesion's area", "better by (of the last, itself)", ""]
     return Table(heads, rows)
+
+
+def outlines(told: Mapping[str, Any]) -> Table:
+    """What `segmentation.scores.report` told: of val, of the test, of its diagnoses, and of plain thresholds."""
+    parts = {"validation": told["val"], "**test**": told["test"]}
+    parts |= {f"test: {diagnosis(dx)}": own for dx, own in told["by_class"].items()}
+    counts, scores = ("images", "lesions"), ("jaccard", "thresholded_jaccard", "dice", "boundary_distance")
+    rows = [
+        [name, *(f"{own[key]:,}" for key in counts), *(mean(own[key]) for key in scores)] for name, own in parts.items()
+    ]
+    for name, own in told["thresholds"].items():
+        rows.append(
+            [f"test, by a threshold: {name}", *(f"{told['test'][key]:,}" for key in counts), mean(own), *[NONE] * 3]
+        )
+    return Table(["outlines of", *counts, *words(scores)], rows)
+
+
+def mean(told: Mapping[str, float]) -> str:
+    """A mean with its interval, where it has one."""
+    ends = f" ({told['low']:.3f} to {told['high']:.3f})" if "low" in told else ""
+    return f"{told['value']:.3f}{ends}"
+
+
+def out_of_distribution(told: Mapping[str, Any]) -> Table:
+    """How often the stage `ood` called images out of distribution, with 95 % intervals."""
+    rows = []
+    for side, name in (("val", "lesions of validation, where the threshold is from"), ("test", "lesions of the test")):
+        rows.append([name, f"{told[side]['lesions']:,}", _share(told[side], "false_alarms"), NONE])
+    for kind, found in told["without_lesion"].items():
+        rows.append([kind, str(found["images"]), _share(found, "detected"), f"{found['auc']:.3f}"])
+    return Table(["images", "how many", "called out of distribution", "AUC against the test"], rows)
+
+
+def _share(found: Mapping[str, float], name: str) -> str:
+    return f"{found[name]:.1%} ({found['low']:.1%} to {found['high']:.1%})"
