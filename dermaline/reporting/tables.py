@@ -114,7 +114,7 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
         held = with_flat_ends(row, "coverage")
         short = rule.by_class and row["coverage_high"] < rule.coverage  # for all together, no diagnosis is promised any
         verdict = f"short of {percent(rule.coverage)}" if short else ""
-        of_one = [f"{row['single']:.0%}", f"{row['single_coverage']:.3f}" if row["single"] else NONE]
+        of_one = [f"{row['single']:.0%}", with_flat_ends(row, "single_coverage") if row["single"] else NONE]
         rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
     heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
     return Table(heads, rows)
