@@ -4,16 +4,22 @@ Its cells are run as plain Python, in one namespace: a kernel would take a dozen
 """
 
 import json
+import shutil
+import subprocess
+import sys
 
 import fakes
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tiny
 from closure import ROOT
 
+from dermaline.models import model_io
+from dermaline.models.network import Network
 from stages import evaluate
 
-CELLS = json.loads((ROOT / "notebooks/look.ipynb").read_text(encoding="utf-8"))["cells"]
+CELLS = json.loads((ROOT / "notebooks/explore.ipynb").read_text(encoding="utf-8"))["cells"]
 
 
 def run_notebook():
@@ -27,11 +33,20 @@ def run_notebook():
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A run of two recipes, whose source has no outlines; figures are drawn without a screen."""
-    fakes.project(tmp_path, lesions=400)
+    """A run of two recipes in a repository, whose source has no outlines; figures are drawn without a screen."""
+    table = fakes.project(tmp_path, lesions=400)
+    pair = {"a": table["image_id"][0], "b": table["image_id"][9], "similarity": 0.9}
+    (tmp_path / "data/prepared/report.json").write_text(json.dumps({"near_duplicates": [pair]}))
+    recipe = tiny.recipe()
+    model_io.save(tmp_path / "models/lite0", Network(recipe, pretrained=False).state_dict(), recipe, {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # put back, with what the notebook adds
     evaluate.main()
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    commit = "git -c user.name=t -c user.email=t@t commit -qm first"
+    for command in ("git init -q", f"{sys.executable} -m dvc init -q", "git add .", commit):
+        subprocess.run(command.split(), check=True)
     plt.switch_backend("Agg")
     yield tmp_path
     plt.close("all")
@@ -42,6 +57,9 @@ def test_every_cell_runs_and_agrees_with_the_run(project, capsys):
     assert capsys.readouterr().out.startswith("photographs\n")
     right = (names["test"]["dx"] == names["test"]["predicted"]).mean()
     assert right == pytest.approx(names["final"]["accuracy"], abs=1e-6)
+    assert (names["now"] == names["committed"]).all()
+    assert names["now"]["accuracy"] == pytest.approx(names["experiments"]["accuracy"][0])
+    assert {column: len(maps) for column, maps in names["maps"].items()} == {"predicted": 4, "dx": 4}
     found = names["melanomas"]["suspected"].mean()
     point = list(json.loads((project / "metrics/details.json").read_text()).values())[-1]["melanoma_operating_point"]
     assert found == pytest.approx(point["melanoma_sensitivity"], abs=1e-6)
