@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from dermaline.inference.conformal import percent
 from dermaline.inference.decision import Decision, load
 from dermaline.models.model_info import read_model_info
 from dermaline.reporting import tables as reporting
+from dermaline.reporting.checklist import checklist
 from dermaline.reporting.tables import HEADLINE, with_ends
 
+PAGE = re.compile(r"docs/([\w-]+)\.md")
 CARD, TEMPLATE = RELEASED / "README.md", Path(__file__).with_name("card.md")
 
 
@@ -114,6 +117,7 @@ def tables(run: Recorded) -> dict[str, str]:
         "chosen_sets": markdown(*reporting.chosen_sets(run.sets, run.decision.set_rule)),
         "explained": markdown(*reporting.explained(run.explained)),
         "slices": slices_table(run.slices),
+        "checklist": PAGE.sub(r"[\1](../docs/\1.md)", markdown(*checklist())),
     }
 
 

@@ -12,6 +12,7 @@ from dermaline.reporting.run import Run
 TEMPLATE = Path(__file__).with_name("page.html")
 SECTIONS = (  # in the order of the page; each makes a `blocks.Section` of a run
     setting.about,
+    setting.use,
     setting.data,
     results.headline,
     results.by_diagnosis,
@@ -26,7 +27,9 @@ SECTIONS = (  # in the order of the page; each makes a `blocks.Section` of a run
     results.strangers,
     setting.decision,
     setting.models,
+    setting.rebuild,
     setting.missing,
+    setting.reporting,
 )
 _MARKS = MarkdownIt("zero").enable(["backticks", "emphasis"])  # all else is text: no link, no HTML
 

@@ -9,6 +9,7 @@ from dermaline.evaluation.summary import OPERATING_POINT
 from dermaline.models.model_info import clean
 from dermaline.reporting import results, tables
 from dermaline.reporting.blocks import Captioned, Figure, Figures, Points, Section, Text
+from dermaline.reporting.checklist import checklist
 from dermaline.reporting.run import FIGURES, Run
 from dermaline.reporting.tables import NONE, Table, diagnosis, percent, with_ends
 
@@ -25,6 +26,23 @@ BRACKETS = (
     "cover another training, another camera or another clinic. A number stands without an interval, or a dash for a "
     "number, where there are too few cases, or where none is computed."
 )
+USE = [
+    "**Intended use**: research on classifiers of pigmented lesions, and teaching.",
+    "**Not for**: a decision about a patient, with or without a doctor; lesions of other kinds than the seven; "
+    "photographs by a plain camera; screening of whole skin.",
+]
+LIMITS = [  # of HAM10000
+    "The photographs are of two centres, in Vienna and in Queensland. Expect less elsewhere.",
+    "Skin types V and VI are almost absent from them. Nothing here says anything about such skin.",
+    "The rare diagnoses have few lesions on the test: see the width of their intervals.",
+    "HAM10000 (Tschandl, Rosendahl & Kittler 2018) is CC BY-NC 4.0: for non-commercial use, with attribution. That "
+    "holds for models that learned from it, and for this page, which shows some of it.",
+]
+REBUILD = [
+    "`dvc repro`, in a clone at the commit whose `dvc.lock` has this page's MD5, with the parameters listed above.",
+    "The weights are those of the digests above; `dvc pull` brings them from a remote that has them.",
+    "What it cost in time stands beside recorded runs (docs/results.md); energy was not measured.",
+]
 GROUPED = {
     "lesion": "A lesion, with all its photographs and all near-duplicates of them, is in one part only.",
     "image": "Nothing excludes it: the split is by image, so photographs of one lesion are in several parts.",
@@ -200,6 +218,21 @@ def _cell(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: NONE, True: "yes", False: "no"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def use(run: Run) -> Section:
+    limits = LIMITS if not run.generated else ["Of skin nothing can be learned from generated images."]
+    words = "A lesion that is none of the seven diagnoses is given one of them all the same."
+    return Section("use", "For what it is, and its limits", [Points(USE), Text(words), Points(limits)])
+
+
+def rebuild(run: Run) -> Section:
+    return Section("rebuild", "How to have it again", [Points(REBUILD)])
+
+
+def reporting(run: Run) -> Section:
+    asked = Captioned(checklist(), "What TRIPOD+AI asks for")
+    return Section("checklist", "TRIPOD+AI, item by item", [asked])
 
 
 def missing(run: Run) -> Section:
