@@ -58,7 +58,7 @@ def explanations(
     failed = [check for check, one in checks.items() if not one["passed"]]
     verdict = f"NOT to be trusted: {', '.join(failed)} failed" if failed else "all checks passed"
     verdict = verdict if checks else "no check was made"
-    drawn.suptitle(f"{name}: what speaks for a diagnosis (Grad-CAM); {verdict}", fontsize=9)
+    drawn.suptitle(f"{name}: what speaks for a diagnosis (Grad-CAM)\n{verdict}", fontsize=9)
     lines = [NOTE, *(_line(check, one) for check, one in checks.items())]
     drawn.supxlabel("\n".join(lines), fontsize=7)
     return drawn
