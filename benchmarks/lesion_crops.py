@@ -2,7 +2,7 @@
 
 The same small recipe twice: on whole photographs, and on the box around the outline that `outline` has found, with a
 margin; never the known outline, and never one by a network that has seen the photograph. Compared on validation images,
-by paired intervals over lesions, with the mean of the two beside. An hour on two cores.
+by paired intervals over lesions, with the mean of the two beside. Half an hour on two cores.
 Reads data/prepared, data/split.csv and data/outlines.npy; writes results/DATA/lesion_crops.csv.
 """
 
@@ -31,7 +31,7 @@ from dermaline.params.whole import read as read_params
 RECIPE, SIZE, PACKED = "lite0_ham", (112, 152), (144, 192)
 PHASES = [
     {"name": "head", "epochs": 1, "backbone": 0, "head": 3},
-    {"name": "all", "epochs": 8, "backbone": 0.5, "head": 1},
+    {"name": "all", "epochs": 5, "backbone": 0.5, "head": 1},
 ]
 MARGIN = 0.2  # of the box's sides, on each side
 LEAST = 0.005  # share of the photograph: where less is inside, there is no box

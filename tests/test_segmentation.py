@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,6 @@ from parameters import put_parameters
 from PIL import Image
 from scipy.stats import ttest_1samp
 from sklearn.metrics import f1_score, jaccard_score
-from stage import run_chain
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.classes import CLASSES
@@ -25,9 +25,10 @@ from dermaline.evaluation import rates
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network, scores
 from dermaline.segmentation.outlines import inside, probabilities
-from dermaline.segmentation.train import loss_of, train
+from dermaline.segmentation.train import FoldTraining, loss_of, train
 from dermaline.training.augment import augment
 from dermaline.training.checkpoint import ResumeCheckpoint
+from stages import outline, segment
 
 SMALL = {"size": (32, 64), "precision": "32-true", "batch_size": 8, "lr": 5e-3, "ema": 0.7, "epochs": 6}
 
@@ -100,10 +101,10 @@ def test_the_loss_is_least_for_the_outline_itself_and_counts_images_alike():
 
 def test_each_network_learns_from_the_other_folds_alone(fabric, tmp_path):
     """Of fold 1 the outlines are turned inside out: the network that learned from fold 0 knows nothing of that."""
-    images = disks(32, 1)
-    folds = torch.arange(32) % 2
+    images = disks(16, 1)
+    folds = torch.arange(16) % 2
     images[folds == 1, 3] = 255 - images[folds == 1, 3]
-    chosen = options(epochs=10)
+    chosen = options(epochs=12)
     trained = train(chosen, [in_memory(images)], folds, fabric, ResumeCheckpoint(str(tmp_path)), lambda line: None)
     new = disks(6, 2)
     known = new[:, 3].numpy() > 0
@@ -137,6 +138,18 @@ def test_a_stopped_training_goes_on_to_the_same_bits(fabric, tmp_path):
     assert sum(line.startswith("fold") for line in lines) == 6  # no epoch was trained twice
     for one, other in zip(whole, resumed, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("epochs", [1, 9, 10, 11])
+def test_the_rate_rises_and_falls_however_few_steps_there_are(fabric, epochs):
+    training = FoldTraining(options(epochs=epochs, weights="none"), 0, torch.arange(4), fabric)
+    rates = []
+    for _ in range(epochs):
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.optimizer.step()
+        training.schedule.step()
+    assert all(0 < rate <= 5e-3 for rate in rates)
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
 
 
 def test_a_backbone_without_weights_for_a_u_net_is_refused_in_one_line():
@@ -238,12 +251,26 @@ def test_an_enlarged_outline_lies_where_the_small_one_does():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def project(tmp_path_factory):
+    """A small project with outlines, after both stages."""
     folder = tmp_path_factory.mktemp("outlines")
-    data = {"data.synthetic.images": 140, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
-    put_parameters(folder, data | {"segment.size": [32, 64], "segment.precision": "32-true", "segment.epochs": 3})
-    run_chain(folder, "download", "prepare", "split", "segment", "outline")
+    table = fakes.project(folder, lesions=90)
+    photographs = disks(len(table), 5, (48, 64)).permute(0, 2, 3, 1).numpy()
+    np.save(folder / "data/prepared/images.npy", photographs[..., :3])
+    np.save(folder / "data/prepared/masks.npy", photographs[..., 3] // 255)
+    small = {"size": [32, 64], "precision": "32-true", "batch_size": 8, "lr": 5e-3, "ema": 0.7}
+    put_parameters(folder, {f"segment.{key}": value for key, value in small.items()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        segment.main()
+        outline.main()
     return folder
+
+
+@pytest.fixture
+def run(project, monkeypatch):
+    monkeypatch.chdir(project)
+    return project
 
 
 def test_every_photograph_is_outlined_and_what_is_known_is_compared(run):
@@ -266,7 +293,7 @@ def test_a_training_photograph_is_outlined_by_the_network_that_has_not_seen_it(r
     index = pd.read_csv(run / "data/prepared/index.csv").merge(pd.read_csv(run / "data/split.csv"))
     train_ = index[index.split == "train"]
     fold = deal(train_, chosen.folds, chosen.seed)
-    images = torch.from_numpy(np.load(run / "data/prepared/images.npy")).permute(0, 3, 1, 2)
+    images = torch.tensor(np.load(run / "data/prepared/images.npy")).permute(0, 3, 1, 2)
     fabric = setup_fabric("cpu", "32-true")
     for number, one in enumerate(networks):
         own = train_[fold == number].row.to_numpy()[:8]
@@ -280,7 +307,8 @@ def test_without_outlines_nothing_is_learned_and_that_is_said(run):
     masks = run / "data/prepared/masks.npy"
     masks.rename(run / "masks.npy")
     try:
-        run_chain(run, "segment", "outline")
+        segment.main()
+        outline.main()
     finally:
         (run / "masks.npy").rename(masks)
     assert json.loads((run / "models/segmentation/segmentation.json").read_text())["networks"] == 0

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -56,10 +55,9 @@ def outlined(table: pd.DataFrame, worst: Sequence[Outlined]) -> Figure:
 
 def _spread(axes: Axes, table: pd.DataFrame) -> None:
     order = [dx for dx in CLASSES if (table["dx"] == dx).any()]
-    colour = style.series("colorblind", 1)[0]["color"]
-    sns.boxplot(table, x="dx", y="jaccard", order=order, ax=axes, color=colour, fliersize=2, linewidth=0.8, width=0.6)
-    counts = table["dx"].value_counts()
-    axes.set_xticks(range(len(order)), [f"{dx}\nn = {counts[dx]:,}" for dx in order])
+    each = [table.loc[table["dx"] == dx, "jaccard"] for dx in order]
+    names = [f"{dx}\nn = {len(values):,}" for dx, values in zip(order, each, strict=True)]
+    axes.boxplot(each, tick_labels=names, widths=0.6, flierprops={"markersize": 2}, medianprops={"color": FOUND})
     axes.set(title="Jaccard index of the found outline, test images", xlabel="", ylabel="Jaccard index")
     style.unit_axis(axes, "y")
 

@@ -19,6 +19,7 @@ from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.depthwise import quick_depthwise
 
 WARMUP = 0.1  # share of the steps in which the rate rises
+FEWEST_STEPS = 11  # OneCycleLR divides by zero where the first step is all of the rise
 Weights = dict[str, Tensor]
 
 
@@ -35,9 +36,9 @@ class FoldTraining:
         rates = {"lr": options.lr, "weight_decay": options.weight_decay}
         optimizer = torch.optim.AdamW(self.network.parameters(), **rates, fused=True)
         self.model, self.optimizer = fabric.setup(self.network, optimizer)
-        steps = {"epochs": options.epochs, "steps_per_epoch": len(self._batches())}
+        steps = max(FEWEST_STEPS, options.epochs * len(self._batches()))
         rising = {"pct_start": WARMUP, "cycle_momentum": False}
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, **steps, **rising)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, steps, **rising)
 
     def _seed(self) -> int:
         """Of the random numbers of an epoch, so that a training that was stopped goes on as one that was not."""
