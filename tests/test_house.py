@@ -30,6 +30,7 @@ FLOORS = (
     "inference",
     "ood",
     "explaining",
+    "exporting",
     "training",
     "segmentation",
     "figures",

@@ -51,8 +51,11 @@ EVERYTHING = [
     "evaluate",
     "plot",
     "explain@lite0",
+    "segment",
+    "outline",
     "ood",
     "report",
+    "export",
 ]
 
 
@@ -167,7 +170,7 @@ def test_a_new_recipe_is_one_training(repository):
     repository.edit("- lite0\n", "- lite0\n- other\n")
     stages = repository.repro()
     of_other = ["explain@other", "predict@other", "train@other"]
-    after = ["evaluate", "plot", "report", "split"]  # the split checks the name
+    after = ["evaluate", "export", "plot", "report", "split"]  # the split checks the name
     assert sorted(stages) == sorted([*after, *of_other])
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]

@@ -20,7 +20,7 @@ OLD = {
 }
 NO_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "HASWELL"}
 DATA = ("download", "prepare", "split")
-STAGES = ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot", "segment", "outline", "ood")
+STAGES = ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot", "segment", "outline", "ood", "export")
 SMALL = {
     "data.synthetic.images": 140,
     "data.synthetic.size": [96, 128],
@@ -32,6 +32,7 @@ SMALL = {
     "segment.size": [32, 64],
     "segment.epochs": 1,
     "ood.drawn": 5,
+    "export.images": 20,
     "plot.dpi": 50,
 }
 

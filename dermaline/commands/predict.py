@@ -40,20 +40,25 @@ class ModelSelection(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
+    add_models(parser)
+    output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
+    parser.add_argument("--output", type=Path, **output)
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
+    parser.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
+    devices = ("auto", "cpu", "cuda", "mps")
+    parser.add_argument(
+        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
+    )
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """What `choose` takes, and how photographs are looked at."""
     models = parser.add_mutually_exclusive_group()
     several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
     models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
     models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
     parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
-    output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
-    parser.add_argument("--output", type=Path, **output)
-    parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
-    parser.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
     parser.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
-    devices = ("auto", "cpu", "cuda", "mps")
-    parser.add_argument(
-        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
-    )
 
 
 def main(options: argparse.Namespace) -> str:

@@ -11,6 +11,7 @@ from dermaline.params.compute import Compute
 from dermaline.params.data import Data
 from dermaline.params.evaluate import Evaluate
 from dermaline.params.explain import Explain
+from dermaline.params.export import Export
 from dermaline.params.external import External
 from dermaline.params.ood import FOLDER, Ood
 from dermaline.params.plot import Plot
@@ -25,6 +26,7 @@ RESERVED = {
     "ensemble": "the name of them all together",
     FOLDER: "the folder of the stage ood beside the models",
     "segmentation": "the folder of the stage segment beside the models",
+    "exported": "the folder of the stage export beside the models",
 }
 
 
@@ -42,6 +44,7 @@ class Params(Section):
     explain: Explain
     segment: Segment
     ood: Ood
+    export: Export
     external: dict[str, External]
     plot: Plot
 

@@ -1,0 +1,70 @@
+"""The command `export`: trained models and their decision as one ONNX file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing, require_file
+from dermaline.base.parameters import Size
+from dermaline.commands import predict
+from dermaline.data.metadata import MISSING
+from dermaline.exporting import onnx_model
+from dermaline.exporting.precision import changed
+from dermaline.inference.ensemble import load_ensemble
+from dermaline.params import whole
+from dermaline.params.export import Precision
+from dermaline.user_files import photographs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    predict.add_models(parser)
+    output = {"default": Path("model.onnx"), "metavar": "FILE.onnx", "help": "default: %(default)s"}
+    parser.add_argument("--output", type=Path, **output)
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="default: %(default)s")
+    photographs_of = {"nargs": "+", "type": Path, "default": [], "metavar": "PATH"}
+    parser.add_argument("--calibration", **photographs_of, help="photographs for int8, none of a test")
+
+
+def main(options: argparse.Namespace) -> str:
+    """Write the file; the models and their decision are found as for `predict`.
+
+    Args:
+        options: of `add_arguments`.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        DermalineError: something given is missing or wrong, or the models can't be exported.
+    """
+    require_file(options.output)
+    if (options.precision == "int8") != bool(options.calibration):
+        raise DermalineError("--calibration: photographs are needed for --precision int8, and for it alone")
+    params, selection = whole.read(), predict.choose(options.model, options.decision, options.last_run)
+    how = (selection.decision, "cpu", params.predict, params.prepare.size, options.tta)
+    ensemble = load_ensemble(selection.folders, *how)
+    shown = _shown(options.calibration, ensemble.prepared_sizes[0], params.prepare.max_megapixels)
+    content = onnx_model.to_bytes(onnx_model.build(ensemble, changed(options.precision, shown)))
+    with replacing(options.output) as partial:
+        partial.write_bytes(content)
+    return f"{options.output}: {len(content) / 1e6:.1f} MB, {options.precision}; {selection.description}"
+
+
+def _shown(paths: Sequence[Path], size: Size, max_megapixels: float) -> dict[str, NDArray]:
+    """The inputs of an exported model for photographs of which nothing is known; of none for no paths."""
+    if not paths:
+        return {}
+    parts = [
+        block.images[size]
+        for block in photographs.decoded(photographs.find(paths), [size], max_megapixels)
+        if block.image_ids
+    ]
+    if not parts:
+        raise DermalineError("--calibration: none of the images could be used")
+    images = np.concatenate(parts)
+    return {onnx_model.IMAGES: images, onnx_model.METADATA: np.tile(MISSING.numpy(), (len(images), 1))}
