@@ -8,6 +8,7 @@ from dermaline.base.errors import run
 COMMANDS = {  # each is a module of dermaline/commands
     "predict": "apply trained models to images, folders or zips of images",
     "export": "write trained models and their decision as one ONNX file",
+    "serve": "the same over HTTP, with a page for a browser",
     "score": "measure predictions against the truth",
     "campaign": "train, predict and compare the rows of a results table",
     "challenge": "download ISIC 2018's test photographs, to validate the last run's model on",

@@ -37,6 +37,7 @@ FLOORS = (
     "reporting",
     "user_files",
     "campaigns",
+    "serving",
     "commands",
 )
 CODE = ("dermaline/", "stages/")

@@ -22,7 +22,7 @@ from dermaline.user_files import photographs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    predict.add_models(parser)
+    predict.add_model_arguments(parser)
     output = {"default": Path("model.onnx"), "metavar": "FILE.onnx", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="default: %(default)s")

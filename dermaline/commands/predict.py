@@ -40,25 +40,29 @@ class ModelSelection(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
-    add_models(parser)
+    add_model_arguments(parser)
+    add_device_argument(parser)
     output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
     parser.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
-    devices = ("auto", "cpu", "cuda", "mps")
-    parser.add_argument(
-        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
-    )
 
 
-def add_models(parser: argparse.ArgumentParser) -> None:
-    """What `choose` takes, and how photographs are looked at."""
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says which models are applied, and how: the arguments that `choose` looks at, and the views."""
     models = parser.add_mutually_exclusive_group()
     several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
     models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
     models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
     parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
     parser.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    devices = ("auto", "cpu", "cuda", "mps")
+    parser.add_argument(
+        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
+    )
 
 
 def main(options: argparse.Namespace) -> str:
@@ -81,11 +85,10 @@ def main(options: argparse.Namespace) -> str:
     params, found = whole.read(), photographs.find(options.paths)
     selection = choose(options.model, options.decision, options.last_run)
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
-    how = (selection.decision, options.device, params.predict, params.prepare.size, options.tta)
-    ensemble = load_ensemble(selection.folders, *how)
+    ensemble = load_chosen(selection, options, params)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
-    predict, sizes = _predictor(ensemble, metadata, selection.detector)
+    predict, sizes = predictor(ensemble, metadata, selection.detector)
     blocks = photographs.decoded(found, sizes, params.prepare.max_megapixels)
     with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:
         bad, strange = _write(partial, blocks, predict, FORMATS[options.format], progress)
@@ -131,7 +134,13 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     return ModelSelection(folders, fitted, said, beside if beside and beside.exists() else None)
 
 
-def _predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:
+def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: whole.Params) -> Ensemble:
+    """The models of a selection, on the device and with the views that the options name."""
+    how = (selection.decision, options.device, params.predict, params.prepare.size, options.tta)
+    return load_ensemble(selection.folders, *how)
+
+
+def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:
     """What predicts a block of photographs, and the sizes at which it needs them decoded."""
     sizes = set(ensemble.prepared_sizes)
     if folder is None:

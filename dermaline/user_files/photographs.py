@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -60,6 +60,15 @@ class Photograph(NamedTuple):
             if size > LARGEST_FILE:
                 raise BadImageError(f"{size / 1e6:.0f} MB, more than {LARGEST_FILE / 1e6:.0f}")
             return _opened(self.path).read(self.entry) if self.entry else self.path.read_bytes()
+
+
+class Readable(Protocol):
+    """What can be decoded: a `Photograph`, or one that comes from elsewhere than a file."""
+
+    @property
+    def image_id(self) -> str: ...
+
+    def read(self) -> bytes: ...
 
 
 class Block(NamedTuple):
@@ -171,7 +180,7 @@ def _is_image(place: PurePath) -> bool:
 
 def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapixels: float) -> Iterator[Block]:
     """Decode photographs as `data.decode.decode` does, at each of `sizes`, in order, `BLOCK` at a time."""
-    work = partial(_decode, sizes=sizes, max_megapixels=max_megapixels)
+    work = partial(block_of, sizes=sizes, max_megapixels=max_megapixels)
     waiting = deque()
     with processes() as pool:
         for part in blocks(len(photographs), BLOCK):
@@ -182,7 +191,8 @@ def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapi
             yield waiting.popleft().result()
 
 
-def _decode(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapixels: float) -> Block:
+def block_of(photographs: Sequence[Readable], sizes: Sequence[Size], max_megapixels: float) -> Block:
+    """Decode photographs in this process, at each of `sizes`."""
     image_ids, rows, bad = [], [], {}
     for photograph in photographs:
         try:

@@ -1,0 +1,1 @@
+"""Trained models over HTTP: the routes, the queue before the one worker, and the page."""

@@ -1,0 +1,269 @@
+"""The routes: from a request to an answer, within limits."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dermaline.base.classes import CLASSES
+from dermaline.data.decode import BadImageError
+from dermaline.explaining.grad_cam import NoMaps
+from dermaline.serving.answers import RESEARCH, Error, Explanations, Predictions, Status, Unusable
+from dermaline.serving.batching import Batcher, Work
+from dermaline.serving.metrics import Metrics
+from dermaline.serving.service import Service
+from dermaline.serving.uploads import FIELD, Upload, receive, refusal
+from dermaline.user_files.photographs import Block
+
+PAGE = Path(__file__).with_name("page")
+FILES = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js"}
+OPEN = {*FILES, "/health", "/ready"}  # without a token
+COUNTED = OPEN | {"/predict", "/explain", "/metrics", "/openapi.json"}
+RETRY_AFTER = "5"  # seconds
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+_PHOTOGRAPHS = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_REASONS = {
+    400: "a broken upload",
+    401: "no token, or another",
+    413: "too large",
+    415: "no form",
+    422: "no photograph could be used",
+    429: "too many are waiting; Retry-After says when to try again",
+    503: "not answered in time; Retry-After says when to try again",
+}
+
+
+class Limits(NamedTuple):
+    """What is refused, and how requests are gathered."""
+
+    waiting: int = 16  # requests that are accepted and not answered
+    seconds: float = 60  # for an upload, and again for what is done with it
+    upload_bytes: int = 10_000_000
+    images: int = 16  # of one request
+    batch_images: int = 32
+    gather_seconds: float = 0.005
+
+
+class Server:
+    """The state of a running server, and its routes."""
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self.service, self.limits, self.metrics = service, limits, Metrics()
+        self.is_ready, self._waiting = False, 0
+        self.metrics.waiting.set_function(lambda: self._waiting)
+        self.metrics.model.labels(service.model.version, service.model.hash).set(1)
+
+    @asynccontextmanager
+    async def running(self, app: FastAPI) -> AsyncIterator[None]:
+        """Start the worker and let it predict once; at the end, which comes when all is answered, stop it."""
+        limits = self.limits
+        self._batcher = Batcher(limits.gather_seconds, limits.batch_images, self.metrics.batch.observe)
+        self._decoders = ThreadPoolExecutor(2, "decode")  # as many photographs are large at once
+        self._batcher.submit(self.service.predict, [self.service.blank()]).add_done_callback(self._tried)
+        yield
+        self._batcher.close()
+        self._decoders.shutdown()
+
+    def _tried(self, first: Future) -> None:
+        self.is_ready = first.exception() is None
+        if not self.is_ready:
+            logging.getLogger("uvicorn.error").error("the model fails: %s", first.exception())
+
+    async def predict(self, request: Request) -> Predictions:
+        """Predict one photograph or several; what can't be used of several is named in its place."""
+        with self._place():
+            uploads, _ = await self._received(request)
+            results = await self._done(self.service.predict, uploads, lambda block: block)
+        for one in results:
+            if not isinstance(one, Unusable):
+                self.metrics.predicted.labels(one.predicted).inc()
+                self.metrics.strange.inc(bool(one.out_of_distribution))
+        return Predictions(model=self.service.model, images=results)
+
+    async def explain(self, request: Request) -> Explanations:
+        """Show where the networks looked, for the predicted diagnosis or for the one in the field `diagnosis`."""
+        with self._place():
+            uploads, fields = await self._received(request)
+            dx = fields.get("diagnosis")
+            if dx not in (None, *CLASSES):
+                raise HTTPException(422, f"diagnosis: none of {', '.join(CLASSES)}")
+            results = await self._done(self.service.explain, uploads, lambda block: (block, dx))
+        return Explanations(model=self.service.model, images=results)
+
+    async def health(self) -> Status:
+        """Whether the process answers."""
+        return Status(status="ok")
+
+    async def ready(self) -> Status:
+        """Whether the model has predicted once."""
+        if not self.is_ready:
+            raise HTTPException(503, "not ready: the model has not predicted yet", {"Retry-After": RETRY_AFTER})
+        return Status(status="ready")
+
+    async def counted(self) -> Response:
+        """Counts and times, for Prometheus."""
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the places for requests that wait: had before a body is read, so that they bound the memory."""
+        if self._waiting >= self.limits.waiting:
+            raise _Full
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _received(self, request: Request) -> tuple[list[Upload], dict[str, str]]:
+        limits = self.limits
+        async with _in_time(limits.seconds, 408, "the upload took too long"):
+            return await receive(request, limits.upload_bytes, limits.images)
+
+    async def _done(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Any]) -> list:
+        """The results for those photographs that can be decoded, and what is wrong with the others, in order.
+
+        Raises:
+            HTTPException: none can be used, the networks have no maps, or it takes too long.
+        """
+        async with _in_time(self.limits.seconds, 503, "not answered in time, others are before you"):
+            decoded = await asyncio.gather(*map(self._decoded, uploads))
+            items = [asked(one) for one in decoded if isinstance(one, Block)]
+            if not items:
+                raise HTTPException(422, "; ".join(f"{one.name}: {one.error}" for one in decoded))
+            try:
+                results = iter(await asyncio.wrap_future(self._batcher.submit(work, items)))
+            except NoMaps as problem:
+                raise HTTPException(422, str(problem)) from None
+        return [next(results) if isinstance(one, Block) else one for one in decoded]
+
+    async def _decoded(self, upload: Upload) -> Block | Unusable:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._decoders, self.service.decode, upload)
+        except BadImageError as problem:
+            return Unusable(name=upload.name, error=str(problem))
+
+
+class _Full(Exception):
+    """No place is free."""
+
+
+class _Guarded:
+    """An application behind its token, which answers only its own pages, with the headers of all answers, counted."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
+        self._app, self._metrics, self._token = app, metrics, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"] if scope["path"] in COUNTED else "other"
+        begun = time.monotonic()
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *own]
+                self._metrics.requests.labels(path, str(message["status"])).inc()
+                self._metrics.seconds.labels(path).observe(time.monotonic() - begun)
+            await send(message)
+
+        refused = await self._refused(Request(scope), receive)
+        await (refused or self._app)(scope, receive, answer)
+
+    async def _refused(self, request: Request, receive: Receive) -> Response | None:
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return _error(await refusal(receive, 403, "a page of another site may not ask here"))
+        if self._token is None or request.url.path in OPEN:
+            return None
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if hmac.compare_digest(given.encode(), self._token.encode()):
+            return None
+        why = "a token is needed, in the header Authorization: Bearer TOKEN"
+        return _error(await refusal(receive, 401, why, WWW_Authenticate="Bearer"))
+
+
+def create(service: Service, limits: Limits, token: str | None = None) -> ASGIApp:
+    """The application.
+
+    Args:
+        service: what predicts and explains.
+        limits: what is refused.
+        token: that requests must bring, but for the page itself and the two probes; None: none.
+    """
+    server = Server(service, limits)
+    app = FastAPI(title="Dermaline", description=RESEARCH, docs_url=None, redoc_url=None, lifespan=server.running)
+    reasons = {status: {"model": Error, "description": why} for status, why in _REASONS.items()}
+    more = {"diagnosis": {"enum": list(CLASSES), "description": "to explain; default: the predicted one"}}
+    for path, route, form in (("/predict", server.predict, {}), ("/explain", server.explain, more)):
+        app.add_api_route(path, route, methods=["POST"], responses=reasons, openapi_extra=_body(form))
+    app.add_api_route("/health", server.health)
+    app.add_api_route("/ready", server.ready, responses={503: {"model": Error}})
+    app.add_api_route("/metrics", server.counted, response_class=Response)
+    for path, name in FILES.items():
+        app.add_route(path, _file(PAGE / name), include_in_schema=False)
+    app.exception_handler(HTTPException)(_told)
+    app.exception_handler(RequestValidationError)(_told)
+    app.exception_handler(_Full)(_full)
+    app.exception_handler(Exception)(_failed)
+    return _Guarded(app, server.metrics, token)
+
+
+def _body(more: dict) -> dict:
+    """OpenAPI of a form with photographs: they are read by hand, within limits, so FastAPI does not know of them."""
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: _PHOTOGRAPHS, **more}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def _file(path: Path) -> Callable[[Request], Response]:
+    return lambda request: FileResponse(path)
+
+
+@asynccontextmanager
+async def _in_time(seconds: float, status: int, why: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise HTTPException(status, f"{why} ({seconds:g} s); try again later", {"Retry-After": RETRY_AFTER}) from None
+
+
+def _error(problem: HTTPException) -> JSONResponse:
+    line = " ".join(str(problem.detail).split())
+    return JSONResponse({"error": line}, problem.status_code, problem.headers)
+
+
+async def _told(request: Request, problem: Exception) -> Response:
+    return _error(problem if isinstance(problem, HTTPException) else HTTPException(422, "not what OpenAPI says"))
+
+
+async def _full(request: Request, problem: Exception) -> Response:
+    why = "too many requests are waiting; try again later"
+    return _error(await refusal(request.receive, 429, why, Retry_After=RETRY_AFTER))
+
+
+async def _failed(request: Request, problem: Exception) -> Response:
+    """Whatever else goes wrong: the log has its trace, the answer nothing of it."""
+    return _error(HTTPException(500, "the server failed; its log says why"))

@@ -1,0 +1,130 @@
+"""What is asked of the models, done: predictions and explanations of photographs that are decoded."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dermaline.base.classes import CLASSES, INDEX
+from dermaline.base.files import digest
+from dermaline.base.parameters import Size
+from dermaline.data.decode import BadImageError
+from dermaline.evaluation.tables import SUSPECTED
+from dermaline.inference.ensemble import OUT, Ensemble, Prediction
+from dermaline.ood.detector import DENSITY, FACTS
+from dermaline.serving import overlays
+from dermaline.serving.answers import Explained, Model, Predicted
+from dermaline.serving.uploads import Upload
+from dermaline.user_files.photographs import Block, block_of
+
+SHOWN = 7  # digits of a probability, as `predict` writes them
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """Models, and all that turns their answers into ours."""
+
+    ensemble: Ensemble
+    predictor: Callable[[Block], Prediction]
+    sizes: Sequence[Size]  # at which `predictor` wants photographs
+    max_megapixels: float
+    outliner: overlays.Outliner | None
+    model: Model
+
+    def decode(self, upload: Upload) -> Block:
+        """A block of this one photograph; raises `BadImageError`."""
+        block = block_of([upload], self.sizes, self.max_megapixels)
+        for reason in block.bad.values():
+            raise BadImageError(reason)
+        return block
+
+    def blank(self) -> Block:
+        """A black photograph, to try whether all works."""
+        return Block(["blank"], {size: np.zeros((1, *size, 3), np.uint8) for size in self.sizes}, {})
+
+    def predict(self, photographs: Sequence[Block]) -> list[Predicted]:
+        """Predict blocks of one photograph each, together."""
+        block = _joined(photographs)
+        rows = self.predictor(block).table(block.image_ids).to_dict("records")
+        return [_predicted(row) for row in rows]
+
+    def explain(self, asked: Sequence[tuple[Block, str | None]]) -> list[Explained]:
+        """Where the networks looked in blocks of one photograph each, for a diagnosis; None: the predicted one.
+
+        Raises:
+            NoMaps: a network keeps no place in the image.
+        """
+        photographs, named = zip(*asked, strict=True)
+        block, names = _joined(photographs), list(named)
+        if None in names:
+            predicted = [CLASSES[number] for number in self.predictor(block).predicted]
+            names = [name or own for name, own in zip(names, predicted, strict=True)]
+        images = [_channels_first(block.images[size]) for size in self.ensemble.prepared_sizes]
+        maps = overlays.strengths(self.ensemble.members, images, torch.tensor([INDEX[name] for name in names]))
+        seen = block.images[self.ensemble.prepared_sizes[0]]
+        masks = [None] * len(names) if self.outliner is None else self.outliner(images[0])
+        return [_explained(*one) for one in zip(block.image_ids, names, seen, maps, masks, strict=True)]
+
+
+def describe(folders: Sequence[Path], ensemble: Ensemble, detector: Path | None, has_outlines: bool) -> Model:
+    """The facts of the models; the hash is of all files that have a say in a prediction, and of the views."""
+    decision = ensemble.decision
+    weights = {folder.name: digest(folder / "model.safetensors") for folder in folders}
+    settings = [digest(folder / "recipe.json") for folder in folders]
+    views = [member.tta for member in ensemble.members]
+    beside = [digest(detector / name) for name in (FACTS, DENSITY)] if detector else []
+    parts = [*weights.values(), *settings, *views, *beside, decision.model_dump_json()]
+    name = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+    return Model(
+        version=f"{'+'.join(weights)}-{name[:8]}",
+        hash=name,
+        weights=weights,
+        melanoma_threshold=decision.melanoma_threshold,
+        set_coverage=decision.set_rule and decision.set_rule.coverage,
+        looks_for_other_images=detector is not None,
+        has_outlines=has_outlines,
+    )
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    images = {size: np.concatenate([block.images[size] for block in blocks]) for size in blocks[0].images}
+    return Block([name for block in blocks for name in block.image_ids], images, {})
+
+
+def _channels_first(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _predicted(row: dict) -> Predicted:
+    """A row of `Prediction.table` as an answer."""
+    probabilities = {name: round(row[name], SHOWN) for name in CLASSES}
+    return Predicted(
+        name=row["image_id"],
+        predicted=row["predicted"],
+        confidence=probabilities[row["predicted"]],
+        probabilities=probabilities,
+        diagnoses=row["diagnoses"] and row["diagnoses"].split(),
+        not_sure=row["not_sure"],
+        melanoma_suspected=row[SUSPECTED],
+        out_of_distribution=row.get(OUT),
+    )
+
+
+def _explained(name: str, dx: str, seen: np.ndarray, strength: np.ndarray, mask: np.ndarray | None) -> Explained:
+    """The pictures of one photograph, uint8 [H, W, 3]."""
+    photograph = overlays.Image.fromarray(seen)
+    pictures = [overlays.encoded(photograph, "JPEG"), overlays.encoded(overlays.coloured(strength), "PNG")]
+    line = None if mask is None else overlays.encoded(overlays.outline(mask), "PNG")
+    photograph_jpeg, map_png = (base64.b64encode(picture).decode() for picture in pictures)
+    return Explained(
+        name=name,
+        diagnosis=dx,
+        photograph_jpeg=photograph_jpeg,
+        map_png=map_png,
+        outline_png=line and base64.b64encode(line).decode(),
+    )

@@ -1,0 +1,177 @@
+"""The page of `serve` in a real browser that reaches nothing else: by keyboard, on a phone, in the dark."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Browser
+from PIL import Image
+from test_predict_command import photograph
+from test_serve import TOKEN, project, running, service  # noqa: F401  fixtures
+
+from dermaline.base.classes import DIAGNOSES
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+CARDS = "document.querySelectorAll('article').length"
+ANSWERED = "document.querySelectorAll('article .verdict').length"
+STATUS = "document.querySelector('#status').textContent"
+FOCUS = "document.activeElement.id || document.activeElement.name || document.activeElement.className"
+
+
+@pytest.fixture(scope="module")
+def served(service):  # noqa: F811
+    with running(service) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("user")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(served, browser) -> Browser:
+    browser.events.clear()
+    browser.resize(1100)
+    browser.open(str(served.base_url))
+    return browser
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photos")
+    paths = [folder / "<i>first.jpg", folder / "second.jpg"]
+    for number, path in enumerate(paths):
+        path.write_bytes(photograph(number + 1))
+    return paths
+
+
+def test_photographs_are_predicted_explained_compared_and_removed(page, served, photos):
+    page.choose("#files", *photos)
+    page.wait(f"{ANSWERED} === 2")
+    uploads = [("images", (path.name, path.read_bytes())) for path in photos]
+    images = served.post("/predict", files=uploads).json()["images"]
+    for at, one in enumerate(images):
+        article = f"document.querySelectorAll('article')[{at}]"
+        text = page.value(f"{article}.textContent").replace("\xa0", " ")
+        assert one["name"] in text  # as text, whatever it looks like
+        assert f"{DIAGNOSES[one['predicted']]}, probability {100 * one['confidence']:.1f} %" in text
+        assert ("Not sure." in text) is one["not_sure"]
+        assert ("Melanoma suspected:" in text) is one["melanoma_suspected"]
+        held = page.value(f"[...{article}.querySelectorAll('tr.held th')].map((cell) => cell.textContent)")
+        assert set(held) == {DIAGNOSES[name] for name in one["diagnoses"]}
+        assert page.value(f"{article}.querySelector('[name=outline]').parentElement.hidden")
+    assert "90 %" in page.value("document.querySelector('#coverage').textContent")
+    page.value("document.querySelector('[name=map]').click()")
+    page.wait("document.querySelector('.over')?.naturalWidth > 0")
+    assert page.value("document.querySelector('.seen').naturalWidth") == 64  # as the network saw it
+    page.value("document.querySelectorAll('[name=pair]').forEach((box) => box.click())")
+    assert page.value("document.querySelectorAll('#pair figure').length") == 2
+    assert page.value("document.querySelectorAll('#pair tbody tr').length") == 7
+    page.value("document.querySelector('[name=map]').click()")
+    assert page.value("document.querySelector('.over') === null")
+    page.value("document.querySelector('.remove').click()")
+    assert page.value(CARDS) == 1
+    assert page.value("document.querySelector('#pair').hidden")
+    problems = [event for event in page.events if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    assert problems == []
+    asked = [
+        event["params"]["request"]["url"] for event in page.events if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url.split(":")[0] for url in asked if not url.startswith(str(served.base_url))} <= {"data", "blob"}
+
+
+def test_the_keyboard_reaches_all_in_order_and_works_all(page, photos):
+    page.press("Tab")
+    assert page.value(FOCUS) == "files"
+    page.choose("#files", photos[1])
+    page.wait(f"{ANSWERED} === 1")
+    assert page.value(STATUS).startswith("second.jpg: ")  # a live region, so a screen reader says it
+    seen = []
+    for _ in range(3):
+        page.press("Tab")
+        seen.append(page.value(FOCUS))
+        if seen[-1] == "map":
+            page.press(" ")
+            page.wait("document.querySelector('.over') !== null")
+    assert seen == ["map", "pair", "remove"]
+    assert page.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.press("Enter")
+    assert page.value(CARDS) == 0
+    assert page.value(FOCUS) == "files"
+
+
+def test_names_and_roles_are_there_for_a_screen_reader(page, photos):
+    page.choose("#files", photos[1])
+    page.wait(f"{ANSWERED} === 1")
+    nodes = page.do("Accessibility.getFullAXTree")["nodes"]
+    seen = [node for node in nodes if not node["ignored"] and node.get("name", {}).get("value")]
+    told = {(node["role"]["value"], node["name"]["value"].strip()) for node in seen}
+    assert ("image", "The photograph second.jpg") in told
+    assert ("checkbox", "where the model looked") in told
+    assert ("button", "Remove second.jpg") in told
+    assert {("heading", "Photographs"), ("heading", "Results"), ("heading", "second.jpg")} <= told
+    assert ("button", "Choose photographs") in told
+    assert ("rowheader", "Melanoma") in told
+
+
+def test_what_the_server_refuses_is_said_in_its_place(page, tmp_path):
+    bad, large = tmp_path / "bad.jpg", tmp_path / "large.jpg"
+    bad.write_bytes(b"no image")
+    large.write_bytes(bytes(10_000_000))
+    page.choose("#files", bad, large)
+    page.wait("document.querySelectorAll('.problem:not([hidden])').length === 2")
+    text = page.value("document.querySelector('#results').textContent")
+    assert "bad.jpg: no JPEG, PNG, WebP, TIFF or BMP" in text
+    assert "large.jpg: more than 10 MB" in text
+    assert page.value("document.querySelectorAll('fieldset:not([hidden])').length") == 0
+
+
+@pytest.mark.parametrize("width", [360, 1100])
+def test_nothing_is_wider_than_the_screen_and_dark_is_dark(page, photos, width):
+    page.resize(width, touch=width < 700)
+    page.choose("#files", *photos)
+    page.wait(f"{ANSWERED} === 2")
+    page.value("document.querySelectorAll('[name=pair]').forEach((box) => box.click())")
+    assert page.value("document.documentElement.scrollWidth") <= width
+    camera = page.value("getComputedStyle(document.querySelector('.phone')).display")
+    assert (camera == "none") is (width > 700)
+    for dark in (True, False):
+        page.dark(dark)
+        drawn = Image.open(io.BytesIO(page.picture())).convert("L")
+        assert (drawn.getpixel((3, 3)) < 60) is dark
+
+
+def test_a_token_is_asked_for_and_used(service, browser, photos):  # noqa: F811
+    with running(service, TOKEN) as client:
+        browser.open(str(client.base_url))
+        browser.choose("#files", photos[1])
+        browser.wait("!document.querySelector('#access').hidden")
+        assert browser.value(FOCUS) == "token"
+        browser.do("Input.insertText", text=TOKEN)
+        browser.press("Enter")
+        browser.wait(f"{ANSWERED} === 1")
+        assert browser.value("document.querySelector('#access').hidden")
+
+
+def test_of_what_is_no_dermatoscopic_photograph_no_diagnosis_is_shown(service, browser, photos):  # noqa: F811
+    def strange(block):
+        found = service.predictor(block)
+        return found._replace(out_of_distribution=np.ones(len(found.predicted), bool))
+
+    with running(replace(service, predictor=strange)) as client:
+        browser.open(str(client.base_url))
+        browser.choose("#files", *photos)
+        browser.wait(f"{ANSWERED} === 2")
+        browser.value("document.querySelectorAll('[name=pair]').forEach((box) => box.click())")
+        assert "not compared" in browser.value("document.querySelector('#pair').innerText")
+        assert browser.value("document.querySelector('#pair table') === null")
+        shown = browser.value("document.querySelector('article').innerText")
+        assert "Not like a dermatoscopic photograph. No diagnosis is given." in shown
+        assert "probability" not in shown.lower()
+        browser.value("document.querySelector('summary').click()")
+        assert "probability" in browser.value("document.querySelector('article').innerText").lower()

@@ -1,0 +1,441 @@
+"""`python -m dermaline serve`: real HTTP on loopback, small real models, against what `predict` writes."""
+
+import argparse
+import base64
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+import uvicorn
+from closure import ROOT
+from PIL import Image
+from serving import wait_until
+from test_predict_command import DECISION, photograph, save_model
+
+from dermaline import __main__
+from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
+from dermaline.base.files import digest
+from dermaline.base.parameters import load
+from dermaline.commands import serve
+from dermaline.models.model_io import save
+from dermaline.models.network import Network
+from dermaline.params.segment import Segment
+from dermaline.segmentation import network as segmentation
+from dermaline.segmentation.network import UNet
+from dermaline.serving.app import Limits, create
+from dermaline.serving.batching import Batcher
+from dermaline.serving.overlays import outline
+from dermaline.serving.service import Service
+
+NUMBERS = range(6)
+TOKEN = "correct-horse-battery"
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """Two models and their decision, and photographs in a folder."""
+    root = tmp_path_factory.mktemp("served")
+    shutil.copy(ROOT / "params.yaml", root)
+    for seed, name in enumerate(DECISION.recipes):
+        save_model(root / f"models/{name}", seed, {"prepared_size": [48, 64]})
+    models = {name: digest(root / f"models/{name}/model.safetensors") for name in DECISION.recipes}
+    rule = DECISION.set_rule.model_copy(update={"thresholds": dict.fromkeys(CLASSES, 0.4)})  # sets of one, and of more
+    decided = DECISION.model_copy(update={"models": models, "set_rule": rule})
+    decided.save(root / "metrics/decision.json")
+    (root / "photos").mkdir()
+    for number in NUMBERS:
+        (root / f"photos/p{number}.jpg").write_bytes(photograph(number))
+    return root
+
+
+def options(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return parser.parse_args([*words, "--device", "cpu"])
+
+
+@pytest.fixture(scope="module")
+def service(project) -> Service:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        return serve.load_service(options("--last-run"))
+
+
+@contextmanager
+def running(service: Service, token: str | None = None, **limits):
+    """A client of a real server; the server ends with the block."""
+    config = uvicorn.Config(create(service, Limits(**limits), token), port=0, log_level="critical", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            client.server = server
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def client(service):
+    with running(service) as client:
+        wait_until(lambda: client.get("/ready").status_code == 200)
+        yield client
+
+
+def held(service: Service, gate: threading.Event) -> Service:
+    """The same, but a prediction waits for the gate: a slow machine."""
+
+    def slow(block):
+        gate.wait(20)
+        return service.predictor(block)
+
+    return replace(service, predictor=slow)
+
+
+def files(*numbers: int) -> list[tuple]:
+    return [("images", (f"p{number}.jpg", photograph(number))) for number in numbers]
+
+
+def error(response: httpx.Response) -> str:
+    """The only thing in an error is a line."""
+    (line,) = response.json().values()
+    assert list(response.json()) == ["error"]
+    assert "\n" not in line
+    assert not re.search(r"/\w+/|Traceback|0x[0-9a-f]{6}|\.py", line)
+    return line
+
+
+def test_what_it_says_is_what_predict_writes(client, project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    words = ["predict", "photos", "--last-run", "--device", "cpu", "--output", str(tmp_path / "out.csv")]
+    monkeypatch.setattr(sys, "argv", ["dermaline", *words])
+    __main__.main()
+    table = pd.read_csv(tmp_path / "out.csv")
+    answer = client.post("/predict", files=files(*NUMBERS)).json()
+    images = answer["images"]
+    assert [one["name"] for one in images] == [f"{name}.jpg" for name in table.image_id]
+    shares = [[one["probabilities"][name] for name in CLASSES] for one in images]
+    np.testing.assert_allclose(shares, table[list(CLASSES)], atol=2e-6)
+    for column in ("predicted", "not_sure", "melanoma_suspected"):
+        assert [one[column] for one in images] == list(table[column])
+    assert [" ".join(one["diagnoses"]) for one in images] == list(table.diagnoses)
+    assert [one["confidence"] for one in images] == [one["probabilities"][one["predicted"]] for one in images]
+    assert {one["out_of_distribution"] for one in images} == {None}
+    assert len(set(table.predicted)) > 1
+    assert len(set(table.melanoma_suspected)) == len(set(table.not_sure)) == 2
+    model = answer["model"]
+    assert model["weights"] == {name: digest(Path(f"models/{name}/model.safetensors")) for name in DECISION.recipes}
+    assert model["version"] == f"second+first-{model['hash'][:8]}"
+    assert (model["melanoma_threshold"], model["set_coverage"]) == (0.14, 0.9)
+
+
+def test_requests_at_once_are_one_inference_and_each_has_its_own_answer(client, service):
+    alone = [client.post("/predict", files=files(number)).json()["images"][0] for number in NUMBERS]
+    sizes = []
+
+    def counted(block):
+        sizes.append(len(block.image_ids))
+        return service.predictor(block)
+
+    with running(replace(service, predictor=counted), gather_seconds=0.3) as other:
+        with ThreadPoolExecutor(6) as pool:
+            posts = [pool.submit(other.post, "/predict", files=files(number)) for number in NUMBERS]
+            together = [post.result().json()["images"][0] for post in posts]
+        text = other.get("/metrics").text
+    for one, same in zip(alone, together, strict=True):
+        assert one["name"] == same["name"]
+        np.testing.assert_allclose(list(one["probabilities"].values()), list(same["probabilities"].values()), atol=2e-6)
+    assert sum(sizes) == len(NUMBERS) + 1  # and the first one, that tries the model
+    assert max(sizes) >= 3
+    assert 'dermaline_requests_total{path="/predict",status="200"} 6.0' in text
+    assert f"dermaline_batch_images_sum {sum(sizes)}.0" in text
+
+
+def test_a_photograph_that_cannot_be_used_is_named_in_its_place(client):
+    broken = ("images", ("cut.jpg", photograph(2)[:-900]))
+    text = ("images", ("C:\\home\\me\\notes.jpg", b"no image"))
+    answer = client.post("/predict", files=[*files(1), broken, text, *files(3)])
+    assert answer.status_code == 200
+    one, cut, notes, other = answer.json()["images"]
+    assert (one["name"], other["name"]) == ("p1.jpg", "p3.jpg")
+    assert "truncated" in cut["error"]
+    assert notes == {"name": "notes.jpg", "error": "no JPEG, PNG, WebP, TIFF or BMP"}
+    alone = client.post("/predict", files=[broken, text])
+    assert alone.status_code == 422
+    assert error(alone).startswith("cut.jpg: ")
+
+
+def pixels(width: int, height: int, form: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, form)
+    return file.getvalue()
+
+
+def test_the_type_is_told_by_the_content_and_what_is_too_large_or_no_form_is_refused(client):
+    def post(name: str, content: bytes, field: str = "images") -> httpx.Response:
+        return client.post("/predict", files=[(field, (name, content, "text/plain"))])
+
+    assert post("lesion.txt", photograph(1, "WEBP")).status_code == 200
+    assert "no JPEG" in error(post("lesion.jpg", pixels(9, 9, "GIF")))
+    assert ".dng files are not read" in error(post("lesion.dng", photograph(1, "TIFF")))
+    assert "51 megapixels, more than" in error(post("a.png", pixels(10_000, 5_100)))
+    assert (too_large := post("a.jpg", bytes(10_000_001))).status_code == 413
+    assert error(too_large).startswith("more than 10 MB")
+    chunks = client.post("/predict", content=iter([bytes(10**6)] * 11), headers={"Content-Type": "multipart/form-data"})
+    assert chunks.status_code in (400, 413)  # no length was said before
+    head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert client.post("/predict", content=iter([head, *[bytes(10**6)] * 11]), headers=form).status_code == 413
+    assert client.post("/predict", content=head, headers=form).status_code == 400
+    assert (many := client.post("/predict", files=files(1) * 17)).status_code == 400
+    assert "Maximum number of files is 16" in error(many)
+    assert error(post("a.jpg", photograph(1), field="other")) == "files belong in the field images"
+    assert client.post("/predict", json={}).status_code == 415
+    assert error(client.get("/predict")) == "Method Not Allowed"
+    assert client.get("/../../params.yaml").status_code == client.get("/%2e%2e/app.py").status_code == 404
+
+
+def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, project, monkeypatch):
+    monkeypatch.chdir(project)
+    unflipped = serve.load_service(options("--last-run", "--tta", "none"))  # of two patches, flips leave one
+    with running(unflipped) as other:
+        answer = other.post("/explain", files=files(1, 2), data={"diagnosis": "mel"}).json()
+    assert [one["diagnosis"] for one in answer["images"]] == ["mel", "mel"]
+    for one in answer["images"]:
+        seen, heat = (Image.open(io.BytesIO(base64.b64decode(one[key]))) for key in ("photograph_jpeg", "map_png"))
+        assert (seen.format, seen.size, heat.format, heat.mode) == ("JPEG", (64, 48), "PNG", "RGBA")
+        assert heat.width / heat.height == pytest.approx(64 / 48, abs=0.2)
+        opacity = np.asarray(heat)[..., 3]
+        assert 255 >= opacity.max() > opacity.min() >= 0
+        assert one["outline_png"] is None
+    assert answer["model"]["has_outlines"] is False
+    predicted = client.post("/predict", files=files(1, 2)).json()["images"]
+    own = client.post("/explain", files=files(1, 2)).json()["images"]
+    assert [one["diagnosis"] for one in own] == [one["predicted"] for one in predicted]
+    assert "none of akiec, bcc" in error(client.post("/explain", files=files(1), data={"diagnosis": "wart"}))
+
+
+def test_no_file_is_written(client):
+    opened, on = [], True
+
+    def watch(event: str, arguments: tuple) -> None:
+        if on and event == "open" and (arguments[2] or 0) & WRITING:
+            opened.append(arguments[0])
+
+    sys.addaudithook(watch)  # of this whole process, and for good: `on` ends it
+    large = photograph(2, "BMP")
+    assert len(large) > 2**20  # what Starlette itself puts into a temporary file
+    assert client.post("/predict", files=[("images", ("a.bmp", large))]).status_code == 200
+    assert client.post("/explain", files=[("images", ("a.bmp", large))]).status_code == 200
+    on = False
+    assert opened == []
+
+
+def test_more_than_can_wait_are_told_when_to_come_back(service):
+    gate = threading.Event()
+    with running(held(service, gate), waiting=2) as client, ThreadPoolExecutor(2) as pool:
+        accepted = [pool.submit(client.post, "/predict", files=files(number)) for number in (1, 2)]
+        wait_until(lambda: "dermaline_waiting 2.0" in client.get("/metrics").text)
+        refused = client.post("/predict", files=files(3))
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) > 0
+        assert error(refused).startswith("too many")
+        assert client.get("/health").json() == {"status": "ok"}  # which needs no place
+        assert error(client.get("/ready")).startswith("not ready")
+        gate.set()
+        assert [post.result().status_code for post in accepted] == [200, 200]
+        assert client.post("/predict", files=files(3)).status_code == 200
+        assert client.get("/ready").json() == {"status": "ready"}
+
+
+def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):
+    gate = threading.Event()
+    with running(held(service, gate), waiting=1, seconds=0.7) as client:
+        late = client.post("/predict", files=files(1))
+        assert (late.status_code, late.headers["Retry-After"]) == (503, "5")
+        assert error(late).startswith("not answered in time")
+        gate.set()
+        wait_until(lambda: client.post("/predict", files=files(1)).status_code == 200)
+
+        def dripping():
+            yield b"--b\r\n"
+            time.sleep(1.4)
+
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert client.post("/predict", content=dripping(), headers=form).status_code == 408
+
+
+def test_a_token_guards_all_but_the_page_and_the_probes(service):
+    with running(service, TOKEN) as client:
+        for path in ("/", "/app.js", "/style.css", "/health"):
+            assert client.get(path).status_code == 200
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer é".encode()}):
+            refused = client.post("/predict", files=files(1), headers=given)
+            assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert "token" in error(refused)
+            assert client.get("/metrics", headers=given).status_code == 401
+        own = {"Authorization": f"Bearer {TOKEN}"}
+        assert client.post("/predict", files=files(1), headers=own).status_code == 200
+        assert 'status="401"' in client.get("/metrics", headers=own).text
+
+
+def test_other_sites_may_not_ask_and_every_answer_says_what_a_browser_may_do(client):
+    other = client.post("/predict", files=files(1), headers={"Sec-Fetch-Site": "cross-site"})
+    assert other.status_code == 403
+    for response in (other, client.get("/"), client.get("/nowhere"), client.post("/predict", files=files(1))):
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'self'; ")
+        assert "unsafe" not in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Access-Control-Allow-Origin" not in response.headers
+    assert error(client.get("/nowhere")) == "Not Found"
+
+
+def test_a_failure_of_the_server_is_one_line_without_a_trace(service):
+    def failing(block):
+        raise RuntimeError(f"secret of {Path.home()}/models")
+
+    with running(replace(service, predictor=failing)) as client:
+        answer = client.post("/predict", files=files(1))
+        assert answer.status_code == 500
+        assert error(answer) == "the server failed; its log says why"
+        assert client.get("/ready").status_code == 503
+
+
+def test_openapi_describes_forms_answers_and_errors_with_examples(client):
+    api = client.get("/openapi.json").json()
+    assert {"/predict", "/explain", "/health", "/ready", "/metrics"} == set(api["paths"])
+    for path in ("/predict", "/explain"):
+        post = api["paths"][path]["post"]
+        assert "images" in post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+        assert {"200", "413", "429", "503"} <= set(post["responses"])
+    for name in ("Predictions", "Explanations"):
+        (example,) = api["components"]["schemas"][name]["examples"]
+        assert set(example) == {"note", "model", "images"}
+    seen = client.post("/predict", files=files(1)).json()
+    (shown,) = api["components"]["schemas"]["Predictions"]["examples"]
+    assert (shown["model"].keys(), shown["images"][0].keys()) == (seen["model"].keys(), seen["images"][0].keys())
+
+
+def test_what_was_accepted_is_answered_before_the_end(service):
+    gate = threading.Event()
+    with running(held(service, gate)) as client, ThreadPoolExecutor(1) as pool:
+        post = pool.submit(client.post, "/predict", files=files(1))
+        wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
+        client.server.should_exit = True
+        wait_until(lambda: not client.server.servers[0].is_serving())
+        with pytest.raises(httpx.TransportError):
+            httpx.get(client.base_url.join("/health"))
+        gate.set()
+        assert post.result().json()["images"][0]["name"] == "p1.jpg"
+
+
+def test_the_command_serves_until_sigterm(project, tmp_path):
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    words = ["--last-run", "--device", "cpu", "--port", "0", "--token-file", str(tmp_path / "token"), "--tta", "none"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "dermaline", "serve", *words]
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with ThreadPoolExecutor(1) as pool:
+            post = pool.submit(httpx.post, f"{address}/predict", files=files(*NUMBERS), headers=headers, timeout=60)
+            wait_until(lambda: "dermaline_waiting 1.0" in httpx.get(f"{address}/metrics", headers=headers).text)
+            process.send_signal(signal.SIGTERM)
+            assert len(post.result().json()["images"]) == len(NUMBERS)
+        assert process.wait(20) == -signal.SIGTERM
+    finally:
+        process.kill()
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+
+
+def test_others_are_served_only_with_a_token_and_a_warning(project, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(project)
+    path = tmp_path / "token"
+    with pytest.raises(DermalineError, match=r"--host 0\.0\.0\.0: others can reach it, so give --token-file"):
+        serve.main(options("--last-run", "--host", "0.0.0.0"))
+    for text in ("short", "two words of some length"):
+        path.write_text(text)
+        with pytest.raises(DermalineError, match="token: no token; write one word of 16"):
+            serve.main(options("--last-run", "--token-file", str(path)))
+    path.write_text(TOKEN)
+    with pytest.raises(DermalineError, match=r"can't be listened on .*; try others"):
+        serve.main(options("--last-run", "--token-file", str(path), "--host", "192.0.2.1"))
+    assert "no TLS here" in capsys.readouterr().err
+
+
+def test_the_batcher_keeps_order_tells_of_failures_and_leaves_out_what_was_given_up():
+    def doubled(items):
+        return [2 * item for item in items]
+
+    def failing(items):
+        raise ValueError(len(items))
+
+    batcher, sizes = Batcher(0.2, 4, lambda count: sizes.append(count)), []
+    futures = [batcher.submit(doubled, [1, 2]), batcher.submit(failing, [0]), batcher.submit(doubled, [3])]
+    given_up = batcher.submit(doubled, [4])
+    given_up.cancel()
+    assert [futures[at].result(5) for at in (0, 2)] == [[2, 4], [6]]
+    with pytest.raises(ValueError, match="1"):
+        futures[1].result(5)
+    last = batcher.submit(doubled, [5])
+    batcher.close()
+    assert last.result(0) == [10]
+    assert sizes == [3, 1]
+
+
+def test_a_network_without_maps_says_so(project, monkeypatch, tmp_path):
+    recipe = tiny.recipe(backbone="mixer_s32_224", drop_path=0.0, weights="none", size=(224, 224))
+    save(tmp_path / "mixer", Network(recipe, pretrained=False).state_dict(), recipe, {})
+    monkeypatch.chdir(project)
+    with running(serve.load_service(options("--model", str(tmp_path / "mixer"), "--tta", "none"))) as client:
+        answer = client.post("/explain", files=files(1), data={"diagnosis": "nv"})
+    assert answer.status_code == 422
+    assert error(answer) == "mixer_s32_224: its last layer gives no maps, so there is nothing to show"
+
+
+def test_with_networks_for_outlines_beside_the_models_an_explanation_has_the_outline(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    shutil.copytree("models/first", tmp_path / "first")
+    options_of = load(Segment, "segment").model_copy(update={"size": (32, 64), "precision": "32-true"})
+    torch.manual_seed(0)
+    unet = UNet(options_of, pretrained=False).state_dict()
+    segmentation.save(tmp_path / "segmentation", [unet], options_of, {})
+    with running(serve.load_service(options("--model", str(tmp_path / "first"), "--tta", "none"))) as client:
+        answer = client.post("/explain", files=files(1), data={"diagnosis": "nv"}).json()
+    assert answer["model"]["has_outlines"] is True
+    line = Image.open(io.BytesIO(base64.b64decode(answer["images"][0]["outline_png"])))
+    assert (line.size, line.mode) == ((64, 48), "RGBA")
+
+
+def test_the_outline_is_a_white_line_on_the_border_with_black_around_it():
+    rows, columns = np.indices((80, 100))
+    distance = np.hypot(rows - 40, columns - 50) - 25
+    pixels = np.asarray(outline(distance < 0))
+    white, clear = (pixels == 255).all(axis=2), pixels[..., 3] == 0
+    assert np.abs(distance[white]).max() < 1.5
+    assert white[np.abs(distance) < 0.5].all()
+    assert clear[np.abs(distance) > 4.5].all()
+    assert not clear[np.abs(distance) < 2].any()
