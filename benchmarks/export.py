@@ -7,6 +7,7 @@ Speeds enter benchmarks/summary.json; the rest is printed, and written to benchm
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -73,9 +74,11 @@ def speeds(
     seconds = dict(zip(actions, in_turns(list(actions.values()), ROUNDS, warm_up=2).T, strict=True))
     median = {f"{name}_ms": float(np.median(each)) * 1000 / batch for name, each in seconds.items()}
 
+    command = " ".join(["python -m benchmarks.export", *sys.argv[1:]])
+
     def compare(slow: str, fast: str, target: str = "") -> Row:
         claim = f"seconds of {slow} / of the exported {fast} ({what}, batch {batch})"
-        return row(claim, seconds[slow] / seconds[fast], target, "python -m benchmarks.export", **median)
+        return row(claim, seconds[slow] / seconds[fast], target, command, **median)
 
     return [
         compare("PyTorch", "fp32", ">= 1"),
