@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.asked import asked, keep
 from dermaline.base import errors, files
+from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
 from dermaline.data.batches import PREPARED, SPLIT, read_split
 from dermaline.evaluation import tables
@@ -36,6 +37,7 @@ PHASES = [
 MARGIN = 0.2  # of the box's sides, on each side
 LEAST = 0.005  # share of the photograph: where less is inside, there is no box
 
+OUTLINES = Path("data/outlines.npy")
 Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 
@@ -51,7 +53,8 @@ def main() -> None:
 
 def predictions(name: str) -> pd.DataFrame:
     """Those of the recipe, trained on photographs that are packed one way or the other, in a folder of its own."""
-    folder = files.scratch("lesion_crops", name.replace(" ", "_"))
+    inputs = [PREPARED / "index.csv", SPLIT, OUTLINES, Path("params.yaml"), recipe_path(RECIPE)]
+    folder = files.scratch("lesion_crops", "-".join([name.replace(" ", "_"), *map(files.digest, inputs)]))
     path = folder / f"data/predictions/{RECIPE}.csv"
     if not (folder / PREPARED / "images.npy").exists():
         pack(folder / PREPARED, boxed=name.startswith("box"))
@@ -67,7 +70,9 @@ def predictions(name: str) -> pd.DataFrame:
 
 def pack(folder: Path, *, boxed: bool) -> None:
     """Write the photographs, or their boxes, at a small size, with the index beside them."""
-    images, outlines = np.load(PREPARED / "images.npy", mmap_mode="r"), np.load("data/outlines.npy", mmap_mode="r")
+    images, outlines = np.load(PREPARED / "images.npy", mmap_mode="r"), np.load(OUTLINES, mmap_mode="r")
+    if len(outlines) != len(images):
+        raise DermalineError(f"{OUTLINES}: {len(outlines)} of {len(images)} outlines; the source has none")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(PREPARED / "index.csv", folder)
     with files.replacing(folder / "images.npy") as path:
@@ -93,7 +98,7 @@ def box(outline: np.ndarray, size: tuple[int, int]) -> Box:
     side = min(max(high - low for low, high in ends) * (1 + 2 * MARGIN), 1)
     starts = [min(max((low + high - side) / 2, 0), 1 - side) for low, high in ends]
     top, left = round(starts[0] * height), round(starts[1] * width)
-    return top, left, top + round(side * height), left + round(side * width)
+    return top, left, min(top + round(side * height), height), min(left + round(side * width), width)
 
 
 if __name__ == "__main__":

@@ -46,10 +46,11 @@ def main() -> None:
         "split": split_digest(),
     }
     detector.save(Path("models", FOLDER), fitted, facts)
-    others = without_lesion(test, options)
-    shown = {kind: detector.scores(fitted, extract(channels_first(images))) for kind, images in others.items()}
-    several = {name: packaged.views(name, options.size) for name in packaged.PHOTOGRAPHS}
-    views = {name: detector.scores(fitted, extract(channels_first(images))) for name, images in several.items()}
+    others = without_lesion(extract, test, options)
+    shown = {kind: detector.scores(fitted, features) for kind, features in others.items()}
+    views = {}
+    for name in packaged.PHOTOGRAPHS:  # decoded as `predict` decodes photographs
+        views[name] = detector.scores(fitted, extract(channels_first(packaged.views(name, packed_size()))))
     shown["photographs"] = np.stack(list(views.values()))
     found = {
         "threshold": threshold,
@@ -67,13 +68,17 @@ def of_rows(extract: Extractor, rows: pd.DataFrame) -> torch.Tensor:
     return torch.cat([extract(images) for images in parts])
 
 
-def without_lesion(test: pd.DataFrame, options: Ood) -> dict[str, np.ndarray]:
-    """By kind images [N, height, width, 3] of no lesion: drawn, test photographs cut up, small faces."""
+def without_lesion(extract: Extractor, test: pd.DataFrame, options: Ood) -> dict[str, torch.Tensor]:
+    """By kind the features of images of no lesion, as large as photographs are decoded: drawn, cut up, small faces."""
+    size = packed_size()
     some = test.sample(min(options.drawn, len(test)), random_state=options.seed)
-    photographs = load_images(some, options.size, torch.device("cpu")).permute(0, 2, 3, 1).numpy()
-    drawn = {kind: non_lesions.drawn(kind, options.drawn, options.size, options.seed) for kind in non_lesions.DRAWN}
-    cut = non_lesions.shuffled(photographs, options.seed)
-    return {**drawn, "shuffled": cut, "faces": packaged.faces(options.size)}
+    found = {}
+    for kind in non_lesions.DRAWN:
+        found[kind] = extract(channels_first(non_lesions.drawn(kind, options.drawn, size, options.seed)))
+    photographs = load_images(some, size, torch.device("cpu")).permute(0, 2, 3, 1).numpy()
+    found["shuffled"] = extract(channels_first(non_lesions.shuffled(photographs, options.seed)))
+    found["faces"] = extract(channels_first(packaged.faces(size)))
+    return found
 
 
 def channels_first(images: np.ndarray) -> torch.Tensor:

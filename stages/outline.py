@@ -39,7 +39,7 @@ def main() -> None:
     with files.replacing(Path("data/outlines.npy")) as path, path.open("wb") as file:
         np.save(file, found)
     val, test = (measured(rows[rows["split"] == split], found) for split in ("val", "test"))
-    files.write_json(Path("metrics/segmentation.json"), scores.report(val, test) if len(test) else {})
+    files.write_json(Path("metrics/segmentation.json"), scores.report(val, test) if len(val) and len(test) else {})
     figure = Path("plots/outlines.png")
     figure.parent.mkdir(exist_ok=True)
     style.save(outlined(test, examples(test, found)), figure, DPI)

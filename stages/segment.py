@@ -5,6 +5,7 @@ for each fold (fold_0.safetensors, ...), which has learned from the other folds,
 has no outlines there is nothing to learn, and segmentation.json says so.
 """
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def main() -> None:
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
     device.print(f"training {options.folds} networks on {in_words(device)}, {precision}", flush=True)
     folds[~known] = -1
-    trained = train(options, images, folds, device, scratch, partial(print, flush=True)) if known.any() else []
+    enough = known.any() and len(folds[folds >= 0].unique()) == options.folds
+    if not enough:
+        print(f"note: {int(known.sum())} outlines of {len(known)}: too few to learn from", file=sys.stderr)
+    trained = train(options, images, folds, device, scratch, partial(print, flush=True)) if enough else []
     facts = {
         "images": int(known.sum()),
         "prepared_size": packed_size(),

@@ -130,7 +130,8 @@ def ensemble():
     first, second = Brightness("film").eval(), Brightness(None).eval()
     shown = [looked_at("mixed", "d4"), looked_at("whole", "flips")]
     fabric = setup_fabric("cpu", "32-true")
-    members = [Member(net, fabric, scales, "d4") for net, scales in zip((first, second), shown, strict=True)]
+    nets = zip((first, second), shown, strict=True)
+    members = [Member(net, tiny.recipe(), fabric, scales, "d4") for net, scales in nets]
     return Ensemble(members, [SIZE, SIZE], DECISION)
 
 

@@ -223,3 +223,12 @@ def test_the_report_counts_a_lesion_once_and_its_auc_is_scikit_learns():
     told = report.of_others(others, 5, scores)
     assert (told["images"], told["detected"]) == (3, pytest.approx(2 / 3))
     assert told["auc"] == pytest.approx(roc_auc_score([1] * 6 + [0] * 32, [*others.ravel(), *scores]))
+
+
+def test_a_detector_of_another_split_is_refused(tmp_path):
+    fitted = density.fit(torch.randn(200, 4), 0.01)
+    facts = {"threshold": 3.0, "size": (32, 48), "prepared_size": (48, 64), "fit_images": 9, "val_lesions": 9}
+    detector.save(tmp_path / "of", fitted, facts | {"false_alarms": 0.01, "split": "aaaa"})
+    detector.require_split(tmp_path / "of", ["aaaa", None])
+    with pytest.raises(DermalineError, match="of: fitted on another split than the models"):
+        detector.require_split(tmp_path / "of", ["aaaa", "bbbb"])

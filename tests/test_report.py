@@ -34,7 +34,8 @@ OUTLINED = {
     "thresholds": dict.fromkeys(THRESHOLDS, MEAN),
     "better": {"than": "otsu_blue", "value": 0.1234, "low": 0.1122, "high": 0.1345},
 }
-ALARMS = {"lesions": 900, "false_alarms": 0.0123, "low": 0.006, "high": 0.025}
+SHARE = {"lesions": 900, "false_alarms": 0.0123, "low": 0.006, "high": 0.025}
+ALARMS = SHARE | {"by_diagnosis": {"bcc": SHARE | {"lesions": 41, "false_alarms": 0.0612}}}
 STRANGERS = {
     "val": ALARMS,
     "test": ALARMS,
@@ -245,7 +246,13 @@ def test_outlines_are_told_or_said_to_be_missing(told, read):
 
 def test_what_shows_no_lesion_is_told_with_what_was_missed(read):
     text = page_text(read)
-    for words in ("1.2% (0.6% to 2.5%)", "96.0% (86.5% to 98.9%)", "0.999", "that it takes for lesions: moon."):
+    for words in (
+        "1.2% (0.6% to 2.5%)",
+        "96.0% (86.5% to 98.9%)",
+        "0.999",
+        "that it takes for lesions: moon.",
+        "6.1% (0.6% to 2.5%)",
+    ):
         assert words in text
 
 

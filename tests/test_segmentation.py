@@ -315,3 +315,17 @@ def test_without_outlines_nothing_is_learned_and_that_is_said(run):
     assert json.loads((run / "metrics/segmentation.json").read_text()) == {}
     assert np.load(run / "data/outlines.npy").shape == (0, 32, 64)
     assert (run / "plots/outlines.png").stat().st_size > 0
+
+
+def test_outlines_of_one_fold_alone_are_too_few_to_learn_from(run, capsys):
+    masks = np.load(run / "data/prepared/masks.npy")
+    kept = masks.copy()
+    masks[1:] = 0
+    np.save(run / "data/prepared/masks.npy", masks)
+    try:
+        segment.main()
+        outline.main()
+    finally:
+        np.save(run / "data/prepared/masks.npy", kept)
+    assert "too few to learn from" in capsys.readouterr().err
+    assert json.loads((run / "metrics/segmentation.json").read_text()) == {}

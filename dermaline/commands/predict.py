@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import replacing, require_file
+from dermaline.base.files import digest, replacing, require_file
 from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
@@ -20,6 +20,7 @@ from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
+from dermaline.models.model_info import read_model_info
 from dermaline.ood import detector
 from dermaline.params import whole
 from dermaline.params.ood import FOLDER
@@ -110,13 +111,15 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     Raises:
         DermalineError: there is no such decision, or it is of other models.
     """
-    if len(set(models)) < len(models):
-        raise DermalineError("--model: one is named twice; name each once")
+    names = [path.resolve().name for path in models]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise DermalineError(f"--model: two are called {min(twice)}; name each once, and give folders other names")
     if models and decision is None:
         what = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
-        return ModelSelection(
-            list(models), plain([str(path) for path in models]), f"{what}, not calibrated, largest decides"
-        )
+        weights = [path / "model.safetensors" for path in models]
+        digests = [digest(path) if path.exists() else "" for path in weights]  # what is not there is said on loading
+        decided = plain(names).model_copy(update={"models": dict(zip(names, digests, strict=True))})
+        return ModelSelection(list(models), decided, f"{what}, not calibrated, largest decides")
     if decision is not None and not models:
         raise DermalineError(f"{decision}: of which models? name them with --model")
     if decision is None:
@@ -124,14 +127,17 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
         fitted = load(decision)
         folders, beside = [home / name for name in fitted.recipes], home / FOLDER
     else:
-        fitted, named = load(decision), {path.name: path for path in models}
-        if sorted(fitted.recipes) != sorted(path.name for path in models):
+        fitted, named = load(decision), dict(zip(names, models, strict=True))
+        if sorted(fitted.recipes) != sorted(names):
             wanted = ", ".join(fitted.recipes)
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
         folders, beside = [named[name] for name in fitted.recipes], None
     fitted.require(folders)
     said = f"{', '.join(map(str, folders))}, decided by {decision}"
-    return ModelSelection(folders, fitted, said, beside if beside and beside.exists() else None)
+    if beside is None or not beside.exists():
+        return ModelSelection(folders, fitted, said)
+    detector.require_split(beside, [read_model_info(folder).get("split") for folder in folders])
+    return ModelSelection(folders, fitted, said, beside)
 
 
 def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: whole.Params) -> Ensemble:

@@ -65,7 +65,10 @@ def pages() -> dict[Path, dict[str, str]]:
             "sizes": validation_table(pd.read_csv(DATA / "sizes.csv")),
             "ood": markdown(*out_of_distribution(_json(released / "ood.json"))),
         },
-        Path("docs/outlines.md"): {"outlines": markdown(*outlines(_json(released / "segmentation.json")))},
+        Path("docs/outlines.md"): {
+            "outlines": markdown(*outlines(_json(released / "segmentation.json"))),
+            "lesion_crops": validation_table(pd.read_csv(DATA / "lesion_crops.csv")),
+        },
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
     }
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
 from dermaline.evaluation import bootstrap, tables
 from dermaline.evaluation.scores import balanced_accuracy
@@ -45,6 +46,8 @@ def compared(rows: pd.DataFrame, ours: Prediction, exported: dict[str, NDArray],
         `same_diagnosis`, a share; `balanced_accuracy_lost` with the ends of its paired 95 % interval over lesions.
     """
     difference = np.abs(exported["probabilities"] - ours.probabilities).max()
+    if not np.isfinite(difference):
+        raise DermalineError("export: the exported model gives probabilities that are no numbers")
     truth, group = tables.truth(rows), rows["group"].to_numpy()
     metric, each = {"balanced_accuracy": balanced_accuracy}, np.eye(len(CLASSES))
     decided = each[ours.predicted], each[exported["diagnosis"]]

@@ -5,6 +5,7 @@ without classes). It is a folder: the density, and what else is to be known, whi
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,24 @@ def save(folder: Path, density: Density, facts: dict) -> None:
         write_json(partial / FACTS, known.model_dump(mode="json"), exact=True)
 
 
+def require_split(folder: Path, splits: Iterable[str | None]) -> None:
+    """Refuse a detector that may have learned from the images that models are tested on.
+
+    Args:
+        folder: of the detector.
+        splits: digests of those that the models were trained on; None where it is not known.
+
+    Raises:
+        DermalineError: it was fitted on another split.
+    """
+    if others := {split for split in splits if split not in (None, _facts(folder).split)}:
+        raise DermalineError(f"{folder}: fitted on another split than the models ({min(others)}); run dvc repro")
+
+
+def _facts(folder: Path) -> Facts:
+    return checked(Facts, json.loads((folder / FACTS).read_text(encoding="utf-8")), folder / FACTS)
+
+
 def load(folder: Path, device: torch.device) -> Detector:
     """Read what `save` wrote.
 
@@ -88,7 +107,7 @@ def load(folder: Path, device: torch.device) -> Detector:
         DermalineError: a file is missing or broken, or they do not belong together.
     """
     try:
-        facts = checked(Facts, json.loads((folder / FACTS).read_text(encoding="utf-8")), folder / FACTS)
+        facts = _facts(folder)
         if digest(folder / DENSITY) != facts.density:
             raise DermalineError(
                 f"{folder / DENSITY}: not that of {FACTS}; run git checkout and dvc checkout, or dvc repro"

@@ -11,11 +11,12 @@ ITEMS = {
     "not assessed again",
     "Predictors": "the image, unless the recipe's `metadata` takes age, sex and site too",
     "Sample size": "all there is; no calculation was made",
-    "Missing data": "no image is missing; of age, sex and site, what is missing is said to the model as missing",
+    "Missing data": "an image that can't be read stops the run, unless `prepare.bad_images` is drop; missing age, sex "
+    "and site are said to the model as missing",
     "Analytical methods, tuning, internal validation": "docs/recipes.md, docs/results.md",
-    "Class imbalance": "class weights, docs/recipes.md",
+    "Class imbalance": "by the recipe: class weights or a sampler, docs/recipes.md",
     "Fairness": "by sex, age and site; by skin type not done, for the data do not have it",
-    "Training against evaluation data": "one source, split by lesion; no other was scored",
+    "Training against evaluation data": "one source, split as said above; no other is scored here",
     "Model output, thresholds": "above, and docs/using-a-model.md",
     "Ethics, consent": "of HAM10000's authors; none of our own was needed",
     "Protocol, registration": "not done",
@@ -23,7 +24,7 @@ ITEMS = {
     "Patient and public involvement": "not done",
     "Performance with intervals, by groups": "above",
     "Calibration": "expected calibration error and reliability curve",
-    "Model updating, external validation, clinical utility": "not done",
+    "Model updating, external validation, clinical utility": "not here; docs/using-a-model.md says how to validate",
     "Interpretation, limitations, usability": "above: where it looks, and its limits",
 }
 

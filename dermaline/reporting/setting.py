@@ -39,7 +39,7 @@ LIMITS = [  # of HAM10000
     "holds for models that learned from it, and for this page, which shows some of it.",
 ]
 REBUILD = [
-    "`dvc repro`, in a clone at the commit whose `dvc.lock` has this page's MD5, with the parameters listed above.",
+    "`dvc repro`, in a clone at the commit whose `dvc.lock` has this page's MD5, and with its parameters.",
     "The weights are those of the digests above; `dvc pull` brings them from a remote that has them.",
     "What it cost in time stands beside recorded runs (docs/results.md); energy was not measured.",
 ]
@@ -231,8 +231,9 @@ def rebuild(run: Run) -> Section:
 
 
 def reporting(run: Run) -> Section:
-    asked = Captioned(checklist(), "What TRIPOD+AI asks for")
-    return Section("checklist", "TRIPOD+AI, item by item", [asked])
+    none = Text("TRIPOD+AI asks about patients. The images of this run are generated, so there are none.")
+    asked = Captioned(checklist(), "What TRIPOD+AI asks for, of a run on HAM10000")
+    return Section("checklist", "TRIPOD+AI, item by item", [none if run.generated else asked])
 
 
 def missing(run: Run) -> Section:

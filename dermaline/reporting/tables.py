@@ -178,7 +178,9 @@ def out_of_distribution(told: Mapping[str, Any]) -> Table:
     """How often the stage `ood` called images out of distribution, with 95 % intervals."""
     rows = []
     for side, name in (("val", "lesions of validation, where the threshold is from"), ("test", "lesions of the test")):
-        rows.append([name, f"{told[side]['lesions']:,}", _share(told[side], "false_alarms"), NONE])
+        parts = {name: told[side]} | {f"... {dx}": own for dx, own in told[side]["by_diagnosis"].items()}
+        for what, own in parts.items():
+            rows.append([what, f"{own['lesions']:,}", _share(own, "false_alarms"), NONE])
     for kind, found in told["without_lesion"].items():
         rows.append([kind, str(found["images"]), _share(found, "detected"), f"{found['auc']:.3f}"])
     return Table(["images", "how many", "called out of distribution", "AUC against the test"], rows)
