@@ -43,6 +43,7 @@ from dermaline.serving.app import Limits, create
 from dermaline.serving.batching import Batcher
 from dermaline.serving.overlays import outline
 from dermaline.serving.service import Service
+from dermaline.serving.uploads import SCAN
 
 NUMBERS = range(6)
 TOKEN = "correct-horse-battery"
@@ -215,6 +216,18 @@ def test_the_type_is_told_by_the_content_and_what_is_too_large_or_no_form_is_ref
     assert client.post("/predict", json={}).status_code == 415
     assert error(client.get("/predict")) == "Method Not Allowed"
     assert client.get("/../../params.yaml").status_code == client.get("/%2e%2e/app.py").status_code == 404
+
+
+def test_a_jpeg_with_more_scans_than_any_camera_writes_is_refused(client):
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480), "peru").save(file, "JPEG", progressive=True)
+    head, last = file.getvalue()[:-2].rsplit(SCAN, 1)
+    scans = head.count(SCAN)
+    whole, bomb = (head + (SCAN + last) * (count - scans) + file.getvalue()[-2:] for count in (100, 101))
+    assert client.post("/predict", files=[("images", ("a.jpg", whole))]).status_code == 200
+    refused = client.post("/predict", files=[("images", ("a.jpg", bomb))])
+    assert refused.status_code == 422
+    assert error(refused) == "a.jpg: a JPEG of 101 scans, more than 100; save it anew"
 
 
 def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, project, monkeypatch):

@@ -82,7 +82,7 @@ class Server:
         self._batcher.submit(self.service.predict, [self.service.blank()]).add_done_callback(self._tried)
         yield
         self._batcher.close()
-        self._decoders.shutdown()
+        self._decoders.shutdown(wait=False, cancel_futures=True)  # all that is left was given up
 
     def _tried(self, first: Future) -> None:
         self.is_ready = first.exception() is None

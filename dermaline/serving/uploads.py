@@ -19,6 +19,8 @@ from dermaline.user_files.photographs import CLOSED
 
 FIELD = "images"
 TAKEN = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # fewer than `predict` takes: these bytes come from strangers
+JPEG, SCAN = b"\xff\xd8", b"\xff\xda"  # markers: where a file, and each of its scans, begins
+MOST_SCANS = 100  # of a JPEG; usual are 10, and one more costs an attacker 31 bytes and us a pass over the image
 NAME = 200  # letters of a name that are kept
 DRAIN_SECONDS = 2
 
@@ -39,6 +41,7 @@ class Upload(NamedTuple):
     def read(self) -> bytes:
         """Its bytes; raises `BadImageError` if they are none of `TAKEN`, whatever the name or the request calls them.
 
+        A JPEG of more than `MOST_SCANS` scans is refused too: nothing else bounds the time that it takes to decode.
         Raw files of cameras are TIFFs with a thumbnail, so those are known by their names.
         """
         suffix = PurePosixPath(self.name).suffix.lower()
@@ -49,6 +52,9 @@ class Upload(NamedTuple):
                 Image.open(io.BytesIO(self.content), formats=TAKEN)
             except Image.UnidentifiedImageError:
                 raise BadImageError("no JPEG, PNG, WebP, TIFF or BMP") from None
+        scans = self.content.count(SCAN) if self.content.startswith(JPEG) else 0
+        if scans > MOST_SCANS:
+            raise BadImageError(f"a JPEG of {scans} scans, more than {MOST_SCANS}; save it anew")
         return self.content
 
 
