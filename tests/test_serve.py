@@ -39,9 +39,9 @@ from dermaline.models.network import Network
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
 from dermaline.segmentation.network import UNet
+from dermaline.serving import overlays
 from dermaline.serving.app import Limits, create
 from dermaline.serving.batching import Batcher
-from dermaline.serving.overlays import outline
 from dermaline.serving.service import Service
 from dermaline.serving.uploads import SCAN
 
@@ -250,6 +250,20 @@ def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, proje
     assert "none of akiec, bcc" in error(client.post("/explain", files=files(1), data={"diagnosis": "wart"}))
 
 
+def test_maps_are_made_of_few_photographs_at_once_and_are_those_of_each_alone(service, monkeypatch):
+    seen, members = [], service.ensemble.members
+    sizes, numbers = service.ensemble.prepared_sizes, np.random.default_rng(0)
+    images = [torch.from_numpy(numbers.integers(0, 256, (6, 3, *size), np.uint8)) for size in sizes]
+    classes = torch.arange(6)
+    hook = members[0].network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    maps = overlays.strengths(members, images, classes)
+    hook.remove()
+    assert set(seen) == {overlays.AT_ONCE, 6 - overlays.AT_ONCE}
+    monkeypatch.setattr(overlays, "AT_ONCE", 1)
+    np.testing.assert_allclose(maps, overlays.strengths(members, images, classes), atol=1e-5)
+    assert len(np.unique(maps.max((1, 2)).round(4))) > 1  # maps that differ
+
+
 def test_no_file_is_written(client):
     opened, on = [], True
 
@@ -446,7 +460,7 @@ def test_with_networks_for_outlines_beside_the_models_an_explanation_has_the_out
 def test_the_outline_is_a_white_line_on_the_border_with_black_around_it():
     rows, columns = np.indices((80, 100))
     distance = np.hypot(rows - 40, columns - 50) - 25
-    pixels = np.asarray(outline(distance < 0))
+    pixels = np.asarray(overlays.outline(distance < 0))
     white, clear = (pixels == 255).all(axis=2), pixels[..., 3] == 0
     assert np.abs(distance[white]).max() < 1.5
     assert white[np.abs(distance) < 0.5].all()

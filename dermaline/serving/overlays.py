@@ -16,12 +16,15 @@ from skimage.segmentation import find_boundaries
 from torch import Tensor
 
 from dermaline.base.parameters import Size
+from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
 from dermaline.explaining.grad_cam import explain
 from dermaline.inference.member import Member, resized
 from dermaline.segmentation import network
 from dermaline.segmentation.outlines import inside, probabilities
 from dermaline.segmentation.scores import Mask
+
+AT_ONCE = 4  # photographs of one backward pass: of a large network's activations, few fit into a small memory
 
 
 class Outliner(NamedTuple):
@@ -59,7 +62,8 @@ def strengths(members: Sequence[Member], images: Sequence[Tensor], classes: Tens
     """
     found, size = [], min(min(scale.size for scale in member.scales) for member in members)
     for member, some in zip(members, images, strict=True):
-        heat = resized(explain(member, some, classes, None)[:, None], size)[:, 0].clamp(min=0)
+        parts = [explain(member, some[part], classes[part], None) for part in blocks(len(classes), AT_ONCE)]
+        heat = resized(torch.cat(parts)[:, None], size)[:, 0].clamp(min=0)
         found.append(heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12))
     return torch.stack(found).mean(dim=0).numpy()
 
