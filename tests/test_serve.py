@@ -42,7 +42,7 @@ from dermaline.segmentation.network import UNet
 from dermaline.serving import overlays
 from dermaline.serving.app import Limits, create
 from dermaline.serving.batching import Batcher
-from dermaline.serving.service import Service
+from dermaline.serving.service import Service, describe
 from dermaline.serving.uploads import SCAN
 
 NUMBERS = range(6)
@@ -455,6 +455,24 @@ def test_with_networks_for_outlines_beside_the_models_an_explanation_has_the_out
     assert answer["model"]["has_outlines"] is True
     line = Image.open(io.BytesIO(base64.b64decode(answer["images"][0]["outline_png"])))
     assert (line.size, line.mode) == ((64, 48), "RGBA")
+
+
+@pytest.mark.parametrize("facts", ["{", '{"segment": {"of": "an older version"}, "networks": 1}'])
+def test_broken_networks_for_outlines_are_noted_and_the_rest_is_served(project, monkeypatch, tmp_path, capsys, facts):
+    monkeypatch.chdir(project)
+    shutil.copytree("models/first", tmp_path / "first")
+    (tmp_path / "segmentation").mkdir()
+    (tmp_path / "segmentation" / segmentation.FACTS).write_text(facts)
+    found = serve.load_service(options("--model", str(tmp_path / "first")))
+    assert (found.outliner, found.model.has_outlines) == (None, False)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith(f"note: explanations have no outlines: {tmp_path / 'segmentation'}: no trained U-Nets")
+
+
+def test_models_of_one_name_are_refused_for_answers_could_not_tell_them_apart(project, service, tmp_path):
+    folders = [project / "models/first", shutil.copytree(project / "models/second", tmp_path / "first")]
+    with pytest.raises(DermalineError, match="two have one name"):
+        describe(folders, service.ensemble, None, has_outlines=False)
 
 
 def test_the_outline_is_a_white_line_on_the_border_with_black_around_it():

@@ -1,6 +1,7 @@
 """Pictures to lay over a photograph: where a network looked, and the lesion's outline."""
 
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from scipy.ndimage import binary_dilation
 from skimage.segmentation import find_boundaries
 from torch import Tensor
 
+from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
@@ -41,10 +43,17 @@ class Outliner(NamedTuple):
 
 
 def load_outliner(folder: Path, device: str) -> Outliner | None:
-    """The networks of a folder; None where there is no such folder, or none was trained (a source without outlines)."""
+    """The networks of a folder; None where there is no such folder, or none was trained (a source without outlines).
+
+    None also where they can't be loaded, as those of an older version, which is said on stderr: all else works.
+    """
     if not folder.exists():
         return None
-    options, networks = network.load(folder)
+    try:
+        options, networks = network.load(folder)
+    except DermalineError as problem:
+        print(f"note: explanations have no outlines: {problem}", file=sys.stderr)
+        return None
     fabric = setup_fabric(device, "32-true" if options.precision == "portable" else options.precision)
     return Outliner([one.to(fabric.device) for one in networks], options.size, fabric) if networks else None
 
