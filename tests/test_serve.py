@@ -40,7 +40,7 @@ from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
 from dermaline.segmentation.network import UNet
 from dermaline.serving import overlays
-from dermaline.serving.app import Limits, create
+from dermaline.serving.app import FILES, Limits, create
 from dermaline.serving.batching import Batcher
 from dermaline.serving.service import Service, describe
 from dermaline.serving.uploads import SCAN
@@ -339,6 +339,28 @@ def test_other_sites_may_not_ask_and_every_answer_says_what_a_browser_may_do(cli
     assert error(client.get("/nowhere")) == "Not Found"
 
 
+def test_a_link_on_another_site_opens_the_page_and_nothing_else(client):
+    site = {"Sec-Fetch-Site": "cross-site"}
+    for path in FILES:
+        assert client.get(path, headers=site).status_code == 200
+        assert client.post(path, headers=site).status_code == 403
+    for path in ("/metrics", "/openapi.json", "/ready", "/nowhere"):
+        assert client.get(path, headers=site).status_code == 403
+
+
+def test_without_a_token_only_this_machines_own_names_are_answered(service, client):
+    for host in ("localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200
+    foreign = ("evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "")
+    for host in foreign:
+        for refused in (client.get("/", headers={"Host": host}), client.get("/health", headers={"Host": host})):
+            assert refused.status_code == 403
+            assert "localhost" in error(refused)
+    assert client.post("/predict", files=files(1), headers={"Host": foreign[0]}).status_code == 403
+    with running(service, TOKEN) as other:
+        assert other.get("/health", headers={"Host": foreign[0]}).status_code == 200
+
+
 def test_a_failure_of_the_server_is_one_line_without_a_trace(service):
     def failing(block):
         raise RuntimeError(f"secret of {Path.home()}/models")
@@ -356,7 +378,7 @@ def test_openapi_describes_forms_answers_and_errors_with_examples(client):
     for path in ("/predict", "/explain"):
         post = api["paths"][path]["post"]
         assert "images" in post["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-        assert {"200", "413", "429", "503"} <= set(post["responses"])
+        assert {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} == set(post["responses"])
     for name in ("Predictions", "Explanations"):
         (example,) = api["components"]["schemas"][name]["examples"]
         assert set(example) == {"note", "model", "images"}

@@ -1,7 +1,6 @@
 """The command `serve`: trained models over HTTP, for programs and, with a page, for people."""
 
 import argparse
-import ipaddress
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import uvicorn
 from dermaline.base.errors import DermalineError
 from dermaline.commands.predict import add_device_argument, add_model_arguments, choose, load_chosen, predictor
 from dermaline.params import whole
-from dermaline.serving.app import Limits, create
+from dermaline.serving.app import Limits, create, is_loopback
 from dermaline.serving.overlays import load_outliner
 from dermaline.serving.service import Service, describe
 from dermaline.user_files.metadata_table import read_metadata
@@ -88,19 +87,12 @@ def read_token(path: Path | None) -> str | None:
 
 def _check_host(host: str, token: str | None) -> None:
     """Refuse to serve others without a token, and warn that there is no TLS."""
-    if _is_loopback(host):
+    if is_loopback(host):
         return
     if token is None:
         raise DermalineError(f"--host {host}: others can reach it, so give --token-file; or leave --host out")
     what = "photographs and token go over the network unencrypted: put a proxy with TLS before it"
     print(f"warning: --host {host}: no TLS here; {what}", file=sys.stderr)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name
 
 
 def _listen(host: str, port: int) -> socket.socket:

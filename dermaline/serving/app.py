@@ -2,7 +2,9 @@
 
 import asyncio
 import hmac
+import ipaddress
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,10 +47,13 @@ _PHOTOGRAPHS = {"type": "array", "items": {"type": "string", "format": "binary"}
 _REASONS = {
     400: "a broken upload",
     401: "no token, or another",
+    403: "asked by a page of another site, or, without a token, by another name than this machine's own",
+    408: "the upload took too long; Retry-After says when to try again",
     413: "too large",
     415: "no form",
     422: "no photograph could be used",
     429: "too many are waiting; Retry-After says when to try again",
+    500: "the server failed; its log says why",
     503: "not answered in time; Retry-After says when to try again",
 }
 
@@ -194,7 +199,11 @@ class _Guarded:
         await (refused or self._app)(scope, receive, answer)
 
     async def _refused(self, request: Request, receive: Receive) -> Response | None:
-        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if self._token is None and not is_loopback(_host(request)):  # a site's name that leads here (DNS rebinding)
+            why = "without a token, only localhost, 127.0.0.1 and [::1] are answered; name one of them as the host"
+            return _error(await refusal(receive, 403, why))
+        is_page = request.method == "GET" and request.url.path in FILES  # to which other sites may link
+        if not is_page and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return _error(await refusal(receive, 403, "a page of another site may not ask here"))
         if self._token is None or request.url.path in OPEN:
             return None
@@ -211,17 +220,19 @@ def create(service: Service, limits: Limits, token: str | None = None) -> ASGIAp
     Args:
         service: what predicts and explains.
         limits: what is refused.
-        token: that requests must bring, but for the page itself and the two probes; None: none.
+        token: that requests must bring, but for the page itself and the two probes; None: none, and then only
+            requests to this machine by its own names (localhost, and addresses of the loopback) are answered.
     """
     server = Server(service, limits)
     app = FastAPI(title="Dermaline", description=RESEARCH, docs_url=None, redoc_url=None, lifespan=server.running)
     reasons = {status: {"model": Error, "description": why} for status, why in _REASONS.items()}
+    anywhere = {status: reasons[status] for status in (403, 500)}
     more = {"diagnosis": {"enum": list(CLASSES), "description": "to explain; default: the predicted one"}}
     for path, route, form in (("/predict", server.predict, {}), ("/explain", server.explain, more)):
         app.add_api_route(path, route, methods=["POST"], responses=reasons, openapi_extra=_body(form))
-    app.add_api_route("/health", server.health)
-    app.add_api_route("/ready", server.ready, responses={503: {"model": Error}})
-    app.add_api_route("/metrics", server.counted, response_class=Response)
+    app.add_api_route("/health", server.health, responses=anywhere)
+    app.add_api_route("/ready", server.ready, responses={**anywhere, 503: {"model": Error}})
+    app.add_api_route("/metrics", server.counted, responses={**anywhere, 401: reasons[401]}, response_class=Response)
     for path, name in FILES.items():
         app.add_route(path, _file(PAGE / name), include_in_schema=False)
     app.exception_handler(HTTPException)(_told)
@@ -229,6 +240,19 @@ def create(service: Service, limits: Limits, token: str | None = None) -> ASGIAp
     app.exception_handler(_Full)(_full)
     app.exception_handler(Exception)(_failed)
     return _Guarded(app, server.metrics, token)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by a name that means no other."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # another name
+
+
+def _host(request: Request) -> str:
+    """Whom a request is addressed to, without the port and the brackets of IPv6."""
+    return re.sub(r":\d*$", "", request.headers.get("host", "")).removeprefix("[").removesuffix("]").lower()
 
 
 def _body(more: dict) -> dict:
