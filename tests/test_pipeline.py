@@ -38,7 +38,7 @@ SMALL = (  # what is made small, in the words of params.yaml
         "  size:\n  - 48\n  - 64",
     ),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
-    ("  - 64\n  - 96\n", "  - 32\n  - 64\n"),
+    ("  - 64\n  - 64\n", "  - 32\n  - 64\n"),
     ("  epochs: 2 ", "  epochs: 1 "),
     ("  precision: portable\n", "  precision: 32-true\n"),
 )
@@ -156,6 +156,15 @@ def test_without_outlines_what_needs_one_is_left_out(repository):
 def test_a_plot_colour_runs_only_plot(repository):
     repository.edit("palette: colorblind", "palette: deep")
     assert repository.repro() == ["plot", "report"]
+
+
+def test_another_size_is_another_run_also_for_the_run_cache(repository):
+    repository.edit("  - 32\n  - 64\n  folds", "  - 64\n  - 32\n  folds")
+    assert ran(repository.run("dvc repro segment")) == ["segment"]
+    known = json.loads((repository.folder / "models/segmentation/segmentation.json").read_text())
+    assert known["segment"]["size"] == [64, 32]
+    repository.edit("  - 64\n  - 32\n  folds", "  - 32\n  - 64\n  folds")
+    assert ran(repository.run("dvc repro segment")) == []  # the first is found again
 
 
 def test_a_bootstrap_setting_runs_no_network(repository):

@@ -65,6 +65,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _phases_leave_the_size_to_recipes(self) -> "Params":
+        """DVC's run-cache would not see it there: see dvc.yaml."""
+        if any(phase.size for phase in self.train.phases):
+            raise ValueError("train.phases: a phase's size belongs into a recipe's own file; state phases there")
+        return self
+
+    @model_validator(mode="after")
     def _external_have_names(self) -> "Params":
         for name in self.external:
             _check_name("external", name)
