@@ -39,7 +39,6 @@ SMALL = (  # what is made small, in the words of params.yaml
     ),
     ("  precision: portable ", "  precision: 32-true "),  # on one thread: the tests are run beside each other
     ("  - 64\n  - 64\n", "  - 32\n  - 64\n"),
-    ("  epochs: 2 ", "  epochs: 1 "),
     ("  precision: portable\n", "  precision: 32-true\n"),
 )
 EVERYTHING = [
