@@ -20,6 +20,7 @@ from dermaline.inference.ensemble import plain
 from dermaline.inference.predict import probabilities
 from dermaline.models.model_io import load, save
 from dermaline.models.network import Network
+from dermaline.ood import density, detector
 
 CPU = setup_fabric("cpu", "32-true")
 
@@ -109,12 +110,19 @@ def test_another_released_model_stays(run):
 
 
 def test_the_detector_of_other_images_goes_with_the_models(run):
-    (run / "models/out_of_distribution").mkdir()
-    (run / "models/out_of_distribution/detector.json").write_text("{}")
+    facts = {"threshold": 3.0, "size": (32, 48), "prepared_size": (48, 64), "fit_images": 9, "val_lesions": 9}
+    facts |= {"false_alarms": 0.01, "split": "aaaa"}
+    detector.save(run / "models/out_of_distribution", density.fit(torch.randn(50, 4), 0.01), facts)
     write()
-    assert (run / "released/out_of_distribution/detector.json").read_text() == "{}"
+    for name in ("detector.json", "density.safetensors"):
+        copied = run / "released/out_of_distribution" / name
+        assert copied.read_bytes() == (run / "models/out_of_distribution" / name).read_bytes()
     assert choose([], None, False).detector == Path("released/out_of_distribution")
     assert choose([], None, True).detector == Path("models/out_of_distribution")
+    known = json.loads((run / "models/lite0/recipe.json").read_text())
+    (run / "models/lite0/recipe.json").write_text(json.dumps(known | {"split": "bbbb"}))
+    with pytest.raises(DermalineError, match="fitted on another split than the models"):
+        choose([], None, True)
     assert choose([Path("models/lite0")], None, False).detector is None
     assert choose([Path("models/lite0")], Path("metrics/decision.json"), False).detector is None
 

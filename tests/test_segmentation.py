@@ -258,7 +258,7 @@ def project(tmp_path_factory):
     photographs = disks(len(table), 5, (48, 64)).permute(0, 2, 3, 1).numpy()
     np.save(folder / "data/prepared/images.npy", photographs[..., :3])
     np.save(folder / "data/prepared/masks.npy", photographs[..., 3] // 255)
-    small = {"size": [32, 64], "precision": "32-true", "batch_size": 8, "lr": 5e-3, "ema": 0.7}
+    small = {"size": [32, 64], "precision": "32-true", "batch_size": 8, "lr": 5e-3, "ema": 0.7, "epochs": 2}
     put_parameters(folder, {f"segment.{key}": value for key, value in small.items()})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
