@@ -157,6 +157,7 @@ def test_a_plot_colour_runs_only_plot(repository):
     assert repository.repro() == ["plot", "report"]
 
 
+@pytest.mark.slow  # tests/test_house.py holds dvc.yaml to what it shows
 def test_another_size_is_another_run_also_for_the_run_cache(repository):
     repository.edit("  - 32\n  - 64\n  folds", "  - 64\n  - 32\n  folds")
     assert ran(repository.run("dvc repro segment")) == ["segment"]
