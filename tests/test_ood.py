@@ -232,3 +232,11 @@ def test_a_detector_of_another_split_is_refused(tmp_path):
     detector.require_split(tmp_path / "of", ["aaaa", None])
     with pytest.raises(DermalineError, match="of: fitted on another split than the models"):
         detector.require_split(tmp_path / "of", ["aaaa", "bbbb"])
+
+
+@pytest.mark.parametrize("content", [None, "half", "{}"])
+def test_of_a_broken_detector_the_split_is_one_line_too(tmp_path, content):
+    if content is not None:
+        (tmp_path / "detector.json").write_text(content)
+    with pytest.raises(DermalineError):
+        detector.require_split(tmp_path, ["aaaa"])

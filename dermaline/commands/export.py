@@ -15,7 +15,6 @@ from dermaline.commands import predict
 from dermaline.data.metadata import MISSING
 from dermaline.exporting import onnx_model
 from dermaline.exporting.precision import changed
-from dermaline.inference.ensemble import load_ensemble
 from dermaline.params import whole
 from dermaline.params.export import Precision
 from dermaline.user_files import photographs
@@ -23,6 +22,7 @@ from dermaline.user_files import photographs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     predict.add_model_arguments(parser)
+    parser.set_defaults(device="cpu")  # where a network is traced
     output = {"default": Path("model.onnx"), "metavar": "FILE.onnx", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="default: %(default)s")
@@ -46,8 +46,7 @@ def main(options: argparse.Namespace) -> str:
     if (options.precision == "int8") != bool(options.calibration):
         raise DermalineError("--calibration: photographs are needed for --precision int8, and for it alone")
     params, selection = whole.read(), predict.choose(options.model, options.decision, options.last_run)
-    how = (selection.decision, "cpu", params.predict, params.prepare.size, options.tta)
-    ensemble = load_ensemble(selection.folders, *how)
+    ensemble = predict.load_chosen(selection, options, params)
     shown = _shown(options.calibration, ensemble.prepared_sizes[0], params.prepare.max_megapixels)
     content = onnx_model.to_bytes(onnx_model.build(ensemble, changed(options.precision, shown)))
     with replacing(options.output) as partial:

@@ -5,7 +5,8 @@ without classes). It is a folder: the density, and what else is to be known, whi
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,14 +91,24 @@ def require_split(folder: Path, splits: Iterable[str | None]) -> None:
         splits: digests of those that the models were trained on; None where it is not known.
 
     Raises:
-        DermalineError: it was fitted on another split.
+        DermalineError: it was fitted on another split, or is none.
     """
     if others := {split for split in splits if split not in (None, _facts(folder).split)}:
         raise DermalineError(f"{folder}: fitted on another split than the models ({min(others)}); run dvc repro")
 
 
 def _facts(folder: Path) -> Facts:
-    return checked(Facts, json.loads((folder / FACTS).read_text(encoding="utf-8")), folder / FACTS)
+    with _clearly(folder):
+        return checked(Facts, json.loads((folder / FACTS).read_text(encoding="utf-8")), folder / FACTS)
+
+
+@contextmanager
+def _clearly(folder: Path) -> Iterator[None]:
+    """What a broken detector raises, in one line."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, SafetensorError) as problem:
+        raise DermalineError(f"{folder}: not a detector ({problem}); run the stage ood") from None
 
 
 def load(folder: Path, device: torch.device) -> Detector:
@@ -106,13 +117,11 @@ def load(folder: Path, device: torch.device) -> Detector:
     Raises:
         DermalineError: a file is missing or broken, or they do not belong together.
     """
-    try:
+    with _clearly(folder):
         facts = _facts(folder)
         if digest(folder / DENSITY) != facts.density:
             raise DermalineError(
                 f"{folder / DENSITY}: not that of {FACTS}; run git checkout and dvc checkout, or dvc repro"
             )
         density = Density(**load_file(folder / DENSITY))
-    except (OSError, ValueError, TypeError, SafetensorError) as problem:
-        raise DermalineError(f"{folder}: not a detector ({problem}); run the stage ood") from None
     return Detector(extractor(facts.size, device), density, facts)
