@@ -11,6 +11,7 @@ from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.loop import Trainer
 
 RECIPES = {name: read_recipe(name, ROOT) for name in recipe_names(ROOT)}
+QUICK = ("lite0", "lite0_mixed")  # the others are for `pytest -m slow`; that each is valid is seen here on import
 WINDOWED = ("vit", "swin")  # patches and windows need sizes that they divide
 
 
@@ -25,7 +26,9 @@ def small(recipe: Recipe, name: str) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in RECIPES]
+)
 def test_a_recipe_trains_and_is_saved(name, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     recipe, device = small(RECIPES[name], name), setup_fabric("cpu", "32-true")
