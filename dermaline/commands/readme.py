@@ -70,6 +70,7 @@ def pages() -> dict[Path, dict[str, str]]:
             "lesion_crops": validation_table(pd.read_csv(DATA / "lesion_crops.csv")),
         },
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
+        Path("docs/reliability.md"): {"reliability": reliability_table(summary(Path("results/reliability.json")))},
     }
 
 
@@ -101,6 +102,15 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
         ratio = middle if low == high else f"{middle} ({low} to {high})"
         lines.append([row["claim"], ratio, row["target"], f"`{row['command'].removeprefix('python -m ')}`"])
     return markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
+
+
+def reliability_table(rows: list[dict[str, Any]]) -> str:
+    """What was done to the pipeline, how often, and how often it lost something."""
+    lines = [
+        [row["trial"], f"{row['tries']:,}", f"{row['lost']:,}", f"`{row['command'].removeprefix('python -m ')}`"]
+        for row in rows
+    ]
+    return markdown(["what was done", "tries", "lost", "command"], lines)
 
 
 def validation_table(rows: pd.DataFrame) -> str:
