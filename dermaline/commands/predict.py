@@ -17,6 +17,7 @@ from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.evaluation.tables import SUSPECTED
+from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
@@ -27,6 +28,7 @@ from dermaline.params.ood import FOLDER
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
 
+BACKEND = "onnx: compute in onnxruntime, on a CPU; quicker for hundreds of images (default: %(default)s)"
 Predictor = Callable[[photographs.Block], Prediction]
 
 
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
     add_model_arguments(parser)
     add_device_argument(parser)
+    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch", help=BACKEND)
     output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
@@ -87,6 +90,8 @@ def main(options: argparse.Namespace) -> str:
     selection = choose(options.model, options.decision, options.last_run)
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
     ensemble = load_chosen(selection, options, params)
+    if options.backend == "onnx":
+        ensemble = in_onnxruntime(ensemble)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
     predict, sizes = predictor(ensemble, metadata, selection.detector)

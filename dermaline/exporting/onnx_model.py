@@ -14,7 +14,7 @@ import onnx
 import torch
 from onnx import GraphProto, ModelProto, helper
 from onnx.compose import add_prefix
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim
 from torch.onnx import OnnxExporterError
 
@@ -88,11 +88,25 @@ def trace_views(shown: Sequence, size: Size) -> ModelProto:
 
 
 def _trace_network(network: nn.Module, shape: Size) -> ModelProto:
-    given, names = [torch.zeros(2, 3, *shape, dtype=torch.uint8)], ["view"]
+    return traced_network(network, Probabilities(network), torch.zeros(2, 3, *shape, dtype=torch.uint8), "seen")
+
+
+def traced_network(
+    network: nn.Module, module: nn.Module, view: Tensor, output: str, *, dynamic: bool = True
+) -> ModelProto:
+    """A network, or a module around it that takes the same, as a model from `shown` (and `metadata`) to `output`.
+
+    Its inputs are like `view`; in a `dynamic` one, of any number of rows.
+
+    Raises:
+        DermalineError: it can't be exported.
+    """
+    given, names = [view], ["shown"]
     if network.fusion is not None:
-        given, names = [*given, torch.zeros(2, WIDTH)], [*names, METADATA]
+        given, names = [*given, torch.zeros(len(view), WIDTH)], [*names, METADATA]
+    varying = tuple({0: Dim("batch")} if dynamic else {} for _ in given)
     try:
-        return traced(Probabilities(network), tuple(given), names, ["seen"], tuple({0: Dim("batch")} for _ in given))
+        return traced(module, tuple(given), names, [output], varying)
     except OnnxExporterError as problem:
         reason = str(problem).splitlines()[0]
         raise DermalineError(f"export: {network.backbone}: can't be exported to ONNX ({reason})") from None

@@ -68,7 +68,7 @@ class _Shown(CalibrationDataReader):
         for part in blocks(len(photographs[IMAGES]), AT_ONCE):
             beside = {name: rows[part] for name, rows in photographs.items() if name == METADATA}
             (shown,) = run.run(None, {IMAGES: photographs[IMAGES][part]})
-            yield from ({"view": view} | beside for view in shown)
+            yield from ({"shown": view} | beside for view in shown)
 
     def get_next(self) -> dict[str, NDArray] | None:
         return next(self.parts, None)
