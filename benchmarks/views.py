@@ -11,7 +11,7 @@ from benchmarks.ideas import Seen
 from dermaline.base import errors
 from dermaline.base.classes import CLASSES
 from dermaline.data.batches import read_split
-from dermaline.exporting.onnx_network import OnnxNetwork
+from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.views import scales, tta_views
 from dermaline.models.backbone import input_size
@@ -30,7 +30,7 @@ def main() -> None:
     train_images = read_split("train")["dx"].value_counts().to_dict()
     seen = [Seen(name, rows) for name in chosen.models]
     for one in seen:
-        one.member = one.member._replace(network=OnnxNetwork(one.member.network))
+        one.member = in_onnxruntime(one.member)
     table, looks = {}, []
     for tta, grid in ((params.predict.tta, params.predict.grid), *FEWER):
         changes = {"tta": tta, "grid": grid}

@@ -91,7 +91,7 @@ def main(options: argparse.Namespace) -> str:
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
     ensemble = load_chosen(selection, options, params)
     if options.backend == "onnx":
-        ensemble = in_onnxruntime(ensemble)
+        ensemble = ensemble._replace(members=[in_onnxruntime(member) for member in ensemble.members])
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
     predict, sizes = predictor(ensemble, metadata, selection.detector)

@@ -5,10 +5,11 @@ from torch import Tensor
 
 from dermaline.base.errors import DermalineError
 from dermaline.blocks import blocks
+from dermaline.compute import setup_fabric
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.exporting.onnx_model import METADATA, traced_network
 from dermaline.exporting.running import session
-from dermaline.inference.ensemble import Ensemble
+from dermaline.inference.member import Member
 from dermaline.models.network import Network
 
 BATCH = 32  # always so many: tracing a network for any number takes twice as long
@@ -42,12 +43,12 @@ class OnnxNetwork:
         return torch.from_numpy(logits[: rows[-1] + 1])
 
 
-def in_onnxruntime(ensemble: Ensemble) -> Ensemble:
-    """The same ensemble, whose networks compute in onnxruntime.
+def in_onnxruntime(member: Member) -> Member:
+    """The same model, whose network computes in onnxruntime, in fp32 whatever its recipe asks for.
 
     Raises:
         DermalineError: it is not on a CPU.
     """
-    if (kind := ensemble.members[0].device.device.type) != "cpu":
+    if (kind := member.device.device.type) != "cpu":
         raise DermalineError(f"--backend onnx: onnxruntime computes on the CPU here, not on {kind}; give --device cpu")
-    return ensemble._replace(members=[one._replace(network=OnnxNetwork(one.network)) for one in ensemble.members])
+    return member._replace(network=OnnxNetwork(member.network), device=setup_fabric("cpu", "32-true"))
