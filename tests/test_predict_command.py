@@ -23,6 +23,7 @@ from dermaline.base.files import digest
 from dermaline.compute import setup_fabric
 from dermaline.data import batches
 from dermaline.data.decode import decode
+from dermaline.exporting import onnx_network
 from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
@@ -228,6 +229,20 @@ def test_metadata_reach_the_model_by_image_id(predict, project, monkeypatch, tmp
     np.testing.assert_allclose(with_table[list(CLASSES)], expected, atol=2e-6)
     differs = (with_table[list(CLASSES)] - without[list(CLASSES)]).abs().max(axis=1) > 1e-4
     assert list(differs[differs].index) == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_in_onnxruntime_it_is_the_same_in_fp32_whatever_the_recipe_computes_in(predict, project, monkeypatch, tmp_path):
+    """With metadata, and in blocks of two of which the last is not full."""
+    monkeypatch.setattr(onnx_network, "BATCH", 2)
+    rows = pd.DataFrame({"image_id": list(ids(project)), "age": range(10, 100, 10)})
+    rows.to_csv(tmp_path / "ages.csv", index=False)
+    words = ("folder", "more.zip", "single.bmp", "--metadata", str(tmp_path / "ages.csv"), "--model")
+    for name, precision in (("half", "bf16-mixed"), ("full", "32-true")):
+        save_model(tmp_path / name, 2, {}, metadata="concat", precision=precision)
+    exact, rounded = (predict(*words, str(tmp_path / name)) for name in ("full", "half"))
+    found = predict(*words, str(tmp_path / "half"), "--backend", "onnx")
+    np.testing.assert_allclose(found[list(CLASSES)], exact[list(CLASSES)], atol=1e-5)
+    assert (found[list(CLASSES)] - rounded[list(CLASSES)]).abs().max(axis=None) > 1e-4
 
 
 def test_a_model_that_states_its_preparation_is_prepared_so(predict, project, tmp_path):

@@ -17,7 +17,6 @@ from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.compute import in_words
 from dermaline.evaluation.tables import SUSPECTED
-from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
@@ -91,6 +90,8 @@ def main(options: argparse.Namespace) -> str:
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
     ensemble = load_chosen(selection, options, params)
     if options.backend == "onnx":
+        from dermaline.exporting.onnx_network import in_onnxruntime  # a second, which others need not wait
+
         ensemble = ensemble._replace(members=[in_onnxruntime(member) for member in ensemble.members])
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)

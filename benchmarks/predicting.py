@@ -1,0 +1,73 @@
+"""From files to a table: `python -m benchmarks.predicting [--images N]`.
+
+The command `predict` with the released models on a zip of JPEGs of 600x450 (its start, decoding and, for onnxruntime,
+tracing included), beside the same networks on one batch that is decoded already; and both backends on that batch.
+"""
+
+import argparse
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.measure import Row, draw, in_turns, keep, row, seconds
+from dermaline.base import errors
+from dermaline.commands import predict
+from dermaline.exporting.onnx_network import in_onnxruntime
+from dermaline.inference.ensemble import Ensemble, load_ensemble
+from dermaline.params import whole
+from dermaline.user_files import photographs
+
+SIZE, ROUNDS = (450, 600), 5
+BACKENDS = ("torch", "onnx")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="From files to a table.")
+    parser.add_argument("--images", type=int, default=1000)
+    count = parser.parse_args().images
+    command, selection = f"python -m benchmarks.predicting --images {count}", predict.choose([], None, last_run=False)
+    params = whole.read()
+    ensemble = load_ensemble(selection.folders, selection.decision, "cpu", params.predict, params.prepare.size)
+    of = {"torch": ensemble, "onnx": ensemble._replace(members=[in_onnxruntime(one) for one in ensemble.members])}
+    with TemporaryDirectory() as folder:
+        draw(Path(folder, "raw"), count, SIZE)
+        archive = Path(folder, "raw/images.zip")
+        found = photographs.find([archive])
+        block = photographs.block_of(found[: photographs.BLOCK], ensemble.prepared_sizes[:1], 50)
+        resident = in_turns([partial(apply, of[name], block) for name in BACKENDS], ROUNDS).T / len(block.image_ids)
+        medians = dict(zip(BACKENDS, np.median(resident, axis=1), strict=True))
+        claim = "seconds an image, released models on the CPU, one resident batch: torch / onnxruntime"
+        rows = [row(claim, resident[0] / resident[1], "", command, **in_ms(medians))]
+        for name in BACKENDS:
+            whole_way = seconds(partial(of_files, archive, Path(folder, "out.csv"), name)) / count
+            again = in_turns([partial(apply, of[name], block)], 2, warm_up=0)[:, 0] / len(block.image_ids)
+            both = np.array([medians[name], *again])  # before and after: the machine may have become another
+            rows.append(of_rate(name, count, both / whole_way, command, whole_way))
+    keep(rows)
+
+
+def apply(ensemble: Ensemble, block: photographs.Block) -> None:
+    ensemble(block.images, None)
+
+
+def of_files(archive: Path, output: Path, backend: str) -> None:
+    """The command, in a process of its own."""
+    words = ["predict", str(archive), "--device", "cpu", "--backend", backend, "--output", str(output)]
+    subprocess.run([sys.executable, "-m", "dermaline", *words], check=True, capture_output=True)
+
+
+def of_rate(name: str, count: int, ratios: np.ndarray, command: str, whole_way: float) -> Row:
+    claim = f"images/s of `predict --backend {name}`, {count} files of 600x450 / of its networks on one resident batch"
+    return row(claim, ratios, ">= 0.9", command, **in_ms({"an_image": whole_way}))
+
+
+def in_ms(values: dict[str, float]) -> dict[str, float]:
+    return {f"{name}_ms": value * 1000 for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    errors.run(main)
