@@ -2,17 +2,21 @@
 
 import io
 import json
+import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
 import test_predict_command as photographed
+import test_serve as served
 import tiny
 import torch
+from browser import CHROMIUM, Browser
 from closure import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,9 +26,10 @@ from torch import nn
 from torchvision.transforms.v2.functional import resize
 
 from dermaline import __main__
-from dermaline.base.classes import CLASSES, MELANOMA
+from dermaline.base.classes import CLASSES, DIAGNOSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
+from dermaline.commands import serve
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
 from dermaline.data.metadata import WIDTH
@@ -172,6 +177,40 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def odd_photographs() -> dict[str, bytes]:
+    """Twenty files, by name: of odd shapes, modes and codings."""
+    found: dict[str, bytes] = {}
+
+    def add(name: str, image: Image.Image, **how) -> None:
+        file = io.BytesIO()
+        image.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name[-3:]), **how)
+        found[name] = file.getvalue()
+
+    plain = [Image.open(io.BytesIO(photographed.photograph(number))) for number in range(4)]
+    found |= {f"{number}.jpg": photographed.photograph(number) for number in range(4)}
+    for side, size in (
+        ("pixel", (1, 1)),
+        ("tall", (3, 200)),
+        ("wide", (400, 5)),
+        ("small", (7, 5)),
+        ("square", (99, 99)),
+    ):
+        add(f"{side}.png", plain[3].resize(size))
+    for orientation in (3, 6, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        add(f"turned{orientation}.jpg", plain[1], exif=exif)
+    add("portrait.png", plain[2].transpose(Image.Transpose.ROTATE_90))
+    see_through = plain[0].convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize(see_through.size))
+    add("transparent.png", see_through)
+    for mode, name in (("L", "grey.png"), ("P", "palette.png"), ("1", "bits.png"), ("CMYK", "print.tif")):
+        add(name, plain[1].convert(mode))
+    add("progressive.jpg", plain[2], progressive=True)
+    add("other.bmp", plain[2])
+    return found
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A project with one small model and its decision, its model.onnx by the command, and photographs of all kinds."""
@@ -181,16 +220,8 @@ def exported(tmp_path_factory):
     DECISION.model_copy(update=alone).save(folder / "metrics/decision.json")
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     (folder / "photos").mkdir()
-    for number in range(4):
-        (folder / f"photos/{number}.jpg").write_bytes(photographed.photograph(number))
-    kinds = [Image.open(folder / f"photos/{number}.jpg") for number in range(3)]
-    exif = Image.Exif()
-    exif[0x0112] = 6  # on its side
-    kinds[1].save(folder / "photos/turned.jpg", exif=exif)
-    kinds[2].transpose(Image.Transpose.ROTATE_90).save(folder / "photos/portrait.png")
-    see_through = kinds[0].convert("RGBA")
-    see_through.putalpha(Image.linear_gradient("L").resize(see_through.size))
-    see_through.save(folder / "photos/transparent.png")
+    for name, content in odd_photographs().items():
+        (folder / "photos" / name).write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["dermaline", "export", "--last-run"])
@@ -208,12 +239,48 @@ def test_with_onnxruntime_numpy_and_pillow_alone_it_says_what_predict_says(expor
     images = np.stack([decode(path.read_bytes(), params.prepare.size, 50) for path in photos])
     prediction = load_ensemble([exported / "models/first"], *how)({params.prepare.size: images}, None)
     ours = prediction.table([path.stem for path in photos])
-    assert len(ours) == len(alone) == 7
+    assert len(ours) == len(alone) == 20
     np.testing.assert_allclose(alone[list(CLASSES)], ours[list(CLASSES)], atol=1e-5)
     for column in ("predicted", "melanoma_suspected"):
         assert list(alone[column]) == list(ours[column])
     assert [set(names.split()) for names in alone["set"]] == [set(names.split()) for names in ours["diagnoses"]]
     assert ours["predicted"].nunique() > 1
+
+
+def test_predict_the_file_the_server_and_the_page_say_the_same_of_twenty_odd_photographs(
+    exported, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(exported)
+    words = ["photos", "--last-run", "--device", "cpu", "--output", "predicted.csv"]
+    monkeypatch.setattr(sys, "argv", ["dermaline", "predict", *words])
+    __main__.main()
+    predicted = pd.read_csv("predicted.csv").set_index("image_id")
+    session, _ = runpy.run_path(str(EXAMPLE))["load"]("model.onnx")
+    photos = {path.stem: path for path in sorted(Path("photos").iterdir())}
+    assert list(predicted.index) == list(photos)
+    size = read(ROOT / "params.yaml").prepare.size
+    images = np.stack([decode(path.read_bytes(), size, 50) for path in photos.values()])
+    shares, diagnosis = session.run(["probabilities", "diagnosis"], {"images": images})
+    np.testing.assert_allclose(predicted[list(CLASSES)], shares, atol=1e-5)
+    assert list(predicted.predicted) == [CLASSES[number] for number in diagnosis]
+    with served.running(serve.load_service(served.options("--last-run"))) as client:
+        for name, path in photos.items():
+            (said,) = client.post("/predict", files={"images": path.read_bytes()}).json()["images"]
+            row = predicted.loc[name]
+            assert said["predicted"] == row.predicted
+            assert [said["probabilities"][one] for one in CLASSES] == pytest.approx(list(row[list(CLASSES)]), abs=5e-6)
+            assert said["diagnoses"] == row.diagnoses.split()
+            assert said["melanoma_suspected"] == row.melanoma_suspected
+        if CHROMIUM is not None:
+            with Browser(tmp_path) as page:
+                page.open(str(client.base_url))
+                page.choose("#files", *(path.absolute() for path in photos.values()))
+                page.wait("document.querySelectorAll('article .verdict').length === 20")
+                for at, row in enumerate(predicted.itertuples()):
+                    text = page.value(f"document.querySelectorAll('article')[{at}].textContent").replace("\xa0", " ")
+                    assert photos[row.Index].name in text
+                    (percent,) = re.findall(rf"{DIAGNOSES[row.predicted]}, probability ([\d.]+) %", text)
+                    assert float(percent) == pytest.approx(100 * getattr(row, row.predicted), abs=0.051)
 
 
 def test_the_example_decodes_as_the_pipeline_does(exported):
