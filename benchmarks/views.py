@@ -18,7 +18,7 @@ from dermaline.models.backbone import input_size
 from dermaline.params.whole import read as read_params
 
 FEWER = (  # tta, grid
-    ("none", (3, 3)),
+    ("flips", (1, 1)),
     ("none", (2, 2)),
     ("none", (1, 1)),
 )
