@@ -17,12 +17,13 @@ from dermaline.base.parameters import load
 from dermaline.data import metadata
 from dermaline.data.batches import load_images, packed_size, read_split
 from dermaline.data.masks import load_masks
+from dermaline.data.photographs import resized
 from dermaline.evaluation.tables import read_predictions
 from dermaline.explaining import checks
 from dermaline.explaining.grad_cam import NoMaps
 from dermaline.figures import style
 from dermaline.figures.explanations import Example, explanations
-from dermaline.inference.member import Member, load_member, resized
+from dermaline.inference.member import Member, load_member
 from dermaline.params.explain import Explain
 from dermaline.params.predict import Predict
 

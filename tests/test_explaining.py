@@ -13,11 +13,12 @@ from torch import nn
 
 from dermaline.base.classes import CLASSES
 from dermaline.compute import setup_fabric
+from dermaline.data.photographs import resized
 from dermaline.explaining import checks
 from dermaline.explaining.grad_cam import NoMaps, explain, grad_cam
 from dermaline.figures.explanations import Example, explanations
 from dermaline.inference import views
-from dermaline.inference.member import Member, resized
+from dermaline.inference.member import Member
 from dermaline.models.network import Network
 from dermaline.params.predict import Predict
 from stages.explain import examples

@@ -21,8 +21,8 @@ from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.compute import setup_fabric
-from dermaline.data import batches
 from dermaline.data.decode import decode
+from dermaline.data.photographs import resized
 from dermaline.exporting import onnx_network
 from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import Decision
@@ -252,7 +252,7 @@ def test_a_model_that_states_its_preparation_is_prepared_so(predict, project, tm
     found = predict("single.bmp", "--model", str(tmp_path / "stated"))
     network, recipe = load(tmp_path / "stated")
     image = torch.tensor(decode(photograph(8, "BMP"), (40, 60), 50)[None]).permute(0, 3, 1, 2)
-    image = batches.resize(image, list(recipe.size), antialias=True)
+    image = resized(image, recipe.size)
     expected = probabilities(network, image, setup_fabric("cpu", "32-true")).numpy()
     np.testing.assert_allclose(found[list(CLASSES)], expected, atol=2e-6)
 

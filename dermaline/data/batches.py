@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.classes import INDEX
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
-from dermaline.data.photographs import Photographs, in_memory, sizes_for
+from dermaline.data.photographs import Photographs, in_memory, resized, sizes_for
 from dermaline.params.recipe import ViewName
 from dermaline.sources.archive import GENERATED, SOURCE
 
@@ -50,8 +49,7 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
     images = torch.empty((len(rows), 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     wanted = rows.row.to_numpy()
     for part in blocks(len(rows), 256):
-        block = torch.from_numpy(packed[wanted[part]]).permute(0, 3, 1, 2)
-        images[part] = block if block.shape[2:] == images.shape[2:] else resize(block, list(size), antialias=True)
+        images[part] = resized(torch.from_numpy(packed[wanted[part]]).permute(0, 3, 1, 2), size)
     return images.to(device)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.batches import PREPARED, packed_size
+from dermaline.data.photographs import resized
 
 MASKS = PREPARED / "masks.npy"
 
@@ -25,5 +25,5 @@ def resized_masks(rows: pd.DataFrame, size: Size) -> torch.Tensor:
     found = torch.empty((len(rows), 1, *size), dtype=torch.uint8)
     for part in blocks(len(rows), 256):
         whole = torch.from_numpy(load_masks(rows.iloc[part]))[:, None] * 255
-        found[part] = resize(whole, list(size), antialias=True)
+        found[part] = resized(whole, size)
     return found

@@ -1,9 +1,11 @@
-"""Photographs as training takes them: at the sizes that its views are made of."""
+"""Photographs at the sizes that are asked for: the one way to resize them, and the sizes that views are made of."""
 
 import math
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.parameters import Size
 from dermaline.params.recipe import ViewName
@@ -18,6 +20,11 @@ class Photographs(NamedTuple):
     @property
     def size(self) -> Size:
         return tuple(self.pixels.shape[2:])
+
+
+def resized(images: Tensor, size: Size) -> Tensor:
+    """Photographs uint8 [N, C, height, width] at a size, antialiased; as they are where they have it."""
+    return resize(images, list(size), antialias=True)
 
 
 def in_memory(pixels: torch.Tensor) -> Photographs:

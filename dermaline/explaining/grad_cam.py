@@ -6,7 +6,8 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.errors import DermalineError
-from dermaline.inference.member import Member, resized
+from dermaline.data.photographs import resized
+from dermaline.inference.member import Member
 from dermaline.models.network import Network
 
 

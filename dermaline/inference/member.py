@@ -9,10 +9,10 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.parameters import Size
 from dermaline.compute import setup_fabric
+from dermaline.data.photographs import resized
 from dermaline.inference import views
 from dermaline.inference.predict import probabilities
 from dermaline.models import model_io
@@ -47,11 +47,6 @@ class Member(NamedTuple):
             for scale in self.scales
         ]
         return torch.stack(found).mean(dim=0).numpy().astype(np.float64)
-
-
-def resized(images: Tensor, size: Size) -> Tensor:
-    """Photographs [N, 3, height, width] at a size, antialiased, as `load_images` resizes them."""
-    return images if images.shape[2:] == size else resize(images, list(size), antialias=True)
 
 
 def load_member(folder: Path, device: str, options: Predict, *, portable: bool = True) -> Member:

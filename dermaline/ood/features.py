@@ -5,10 +5,10 @@ from typing import NamedTuple
 import timm
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
+from dermaline.data.photographs import resized
 from dermaline.models.weights import load_pretrained
 
 BACKBONE = "tf_efficientnet_lite0"
@@ -46,10 +46,8 @@ class Extractor(NamedTuple):
         """Float32 [N, 112] on the CPU, of uint8 [N, 3, height, width]."""
         found = []
         for part in blocks(len(images), AT_ONCE):
-            some = images[part]
-            if some.shape[2:] != self.size:
-                some = resize(some, list(self.size), antialias=True)
-            found.append(self.network(some.to(self.device, torch.float32).div_(255)).cpu())
+            pixels = resized(images[part], self.size).to(self.device, torch.float32).div_(255)
+            found.append(self.network(pixels).cpu())
         return torch.cat(found)
 
 

@@ -20,8 +20,9 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
+from dermaline.data.photographs import resized
 from dermaline.explaining.grad_cam import explain
-from dermaline.inference.member import Member, resized
+from dermaline.inference.member import Member
 from dermaline.segmentation import network
 from dermaline.segmentation.outlines import inside, probabilities
 from dermaline.segmentation.scores import Mask
