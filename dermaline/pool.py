@@ -2,8 +2,9 @@
 
 import multiprocessing
 import os
+import signal
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 
 MAX_WORKERS = 32  # more than that wait for the disk
 
@@ -12,7 +13,18 @@ def processes(workers: int | None = None) -> ProcessPoolExecutor:
     """A pool of `workers` processes (one a core unless given) that end when this process does, however it ends."""
     workers = workers or min(os.cpu_count() or 1, MAX_WORKERS)
     context = multiprocessing.get_context("spawn")  # the same on every system, and safe beside threads
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    return _Pool(workers, mp_context=context, initializer=_end_with_parent)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Its workers do not hear Ctrl-C, which is the parent's to answer: one line then says it, not one of each."""
+
+    def submit(self, *work: object, **options: object) -> Future:
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started now inherits this
+        try:
+            return super().submit(*work, **options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
 
 def _end_with_parent() -> None:

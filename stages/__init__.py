@@ -5,11 +5,18 @@ The switch is read when NumPy is first imported, which is after this. A feature 
 
 import multiprocessing
 import os
+import signal
 import sys
 
+from dermaline.base.stopping import end_with_parent, stop_in_one_line
 from dermaline.base.versions import warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
+
+if sys.argv[0] == "-m":  # of `python -m stages.NAME`, before what it imports, which takes seconds
+    stop_in_one_line()
+    if "DVC_STAGE" in os.environ:  # or it would write its outputs beside those of the next `dvc repro`
+        end_with_parent(signal.SIGTERM)
 
 if multiprocessing.parent_process() is None:  # once, not in every worker
     for line in warnings():

@@ -1,7 +1,11 @@
 """Replacing files: whole or not at all, and through links."""
 
+import errno
 import os
+import shutil
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,3 +90,58 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
     with pytest.raises(DermalineError, match="is a folder; give the name of a file"):
         require_file(tmp_path)
     require_file(tmp_path / "new.csv")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a number stands for is read from /proc")
+def test_a_loss_of_power_finds_the_old_or_the_new_as_what_takes_the_place_is_on_the_disk_before(tmp_path, monkeypatch):
+    done = []
+
+    def watched(name):
+        real = getattr(os, name)
+
+        def call(first, *others):
+            path = Path(f"/proc/self/fd/{first}").readlink() if isinstance(first, int) else str(first)
+            done.append((name, os.path.relpath(path, tmp_path)))
+            return real(first, *others)
+
+        return call
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, watched(name))
+    for content in ("first", "second"):
+        done.clear()
+        with replacing(tmp_path / "folder") as partial:
+            (partial / "inside").mkdir(parents=True)
+            (partial / "inside/file.txt").write_text(content)
+    partial = ".folder.partial"
+    synced = {path for name, path in done[: done.index(("replace", partial))] if name == "fsync"}
+    assert synced == {partial, f"{partial}/inside", f"{partial}/inside/file.txt"}
+    assert done[-1] == ("fsync", ".")
+    assert (tmp_path / "folder/inside/file.txt").read_text() == "second"
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_was_stopped_between_the_two_steps_of_replacing_a_folder_is_put_back(tmp_path):
+    for name in (".folder.old", ".folder.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file.txt").write_text(name)
+    with pytest.raises(TypeError), replacing(tmp_path / "folder") as partial:
+        partial.write_text(b"no text")
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder/file.txt").read_text() == ".folder.old"
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch, problem):
+    write_text(tmp_path / "file.txt", "old")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+
+    def write() -> None:
+        with replacing(tmp_path / "file.txt") as partial:
+            partial.write_text("half")
+            raise problem
+
+    with pytest.raises(DermalineError, match=r"file\.txt: no space left on the disk; make room"):
+        write()
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1

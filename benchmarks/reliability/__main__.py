@@ -8,7 +8,7 @@ import benchmarks.reliability as trials
 from benchmarks.reliability.rows import keep
 from dermaline.base import errors
 
-OTHERS = ("__main__", "rows")
+OTHERS = ("__main__", "rows", "small")
 
 
 def main() -> None:

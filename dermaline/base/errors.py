@@ -1,7 +1,14 @@
 """What went wrong, in one line a person can act on."""
 
+import errno
 import sys
 from collections.abc import Callable
+
+from dermaline.base.stopping import stop_in_one_line
+
+# What a disk answers, and what to do about it.
+FULL = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, then run it again")
+CLOSED = dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "give the right to it, or work in another folder")
 
 
 class DermalineError(Exception):
@@ -9,10 +16,17 @@ class DermalineError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a `DermalineError` ends it with one line on stderr and exit status 1."""
+    """Run a script's `main`; a `DermalineError` ends it with one line on stderr and exit status 1.
+
+    So does a disk that is full or may not be written; Ctrl-C and SIGTERM end it with one line and status 130 or 143.
+    """
+    stop_in_one_line()
     try:
         main()
     except DermalineError as problem:
         sys.exit(f"error: {problem}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run it again to go on")
+    except OSError as problem:
+        advice = (FULL | CLOSED).get(problem.errno)
+        if advice is None:
+            raise
+        sys.exit(f"error: {problem.filename or 'a file'}: {problem.strerror}; {advice}")

@@ -1,5 +1,6 @@
 """Files: written so that a reader never sees half of one, and the scratch folder of what outlives a stopped run."""
 
+import errno
 import hashlib
 import json
 import math
@@ -11,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dermaline.base.errors import DermalineError
+from dermaline.base.errors import FULL, DermalineError
 
 DIGITS = 6
+FULL_DISK = 1 << 20  # bytes free, below which an error of writing is put down to the disk
 
 
 @contextmanager
@@ -21,19 +23,69 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes `path`'s place in one step.
 
     The block may make a file or a folder there. A symbolic link stays one: what it leads to is replaced. On an error
-    nothing is left behind, and what a killed run left is removed by the next one.
+    nothing is left behind, and what a killed run left is removed by the next one. What takes the place is on the disk
+    before it does: a loss of power leaves the old or the new.
+
+    Raises:
+        DermalineError: the disk is full.
     """
     path = _led_to(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)
+    partial, old = (path.with_name(f".{path.name}.{end}") for end in ("partial", "old"))
+    _settle(path, partial, old)
     try:
-        yield partial
-        if partial.is_dir():
-            _remove(path)
+        with room(path):
+            yield partial
+            sync(partial)
+        if partial.is_dir() and path.exists():  # a folder takes the place of nothing else than an empty one
+            path.replace(old)
         partial.replace(path)
+        _flush(path.parent)
     finally:
-        _remove(partial)
+        _settle(path, partial, old)
+
+
+def _settle(path: Path, partial: Path, old: Path) -> None:
+    """Leave nothing but `path`: what was stopped within the two steps of replacing a folder takes the first back."""
+    _remove(partial)
+    if old.exists() and not path.exists():
+        old.replace(path)
+    _remove(old)
+
+
+@contextmanager
+def room(path: Path) -> Iterator[None]:
+    """Say in one line that the disk of `path` is full, however the library says it that writes there.
+
+    Raises:
+        DermalineError: there was an error, and the disk is full.
+    """
+    try:
+        yield
+    except DermalineError:
+        raise
+    except Exception as problem:
+        if getattr(problem, "errno", None) in FULL or shutil.disk_usage(path.parent).free < FULL_DISK:
+            raise DermalineError(f"{path}: no space left on the disk; make room, then run it again") from problem
+        raise
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    for inside in path.rglob("*") if path.is_dir() else ():
+        _flush(inside)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # a file system that knows no such thing
+            raise
+    finally:
+        os.close(opened)
 
 
 def _led_to(path: Path) -> Path:

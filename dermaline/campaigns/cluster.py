@@ -89,7 +89,7 @@ def _client(jobs: int, resources: dict[str, int], scheduler: str | None) -> Iter
         with LocalCluster(**workers, **quiet) as cluster, Client(cluster) as client:
             try:
                 yield client
-            except KeyboardInterrupt:  # a worker would wait for its training
+            except (KeyboardInterrupt, SystemExit):  # a worker would wait for its training
                 for nanny in cluster.workers.values():
                     os.kill(nanny.pid, signal.SIGKILL)
                 raise

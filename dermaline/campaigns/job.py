@@ -1,6 +1,5 @@
 """One training of a campaign, by the stage scripts as DVC runs them: what a worker of the cluster does."""
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -10,15 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from dermaline.base.files import write_json
+from dermaline.base.stopping import end_with_parent
 from dermaline.campaigns.plan import TrainingJob
 from dermaline.data.batches import PREPARED, SPLIT
 from dermaline.params.recipe import recipe_path
-
-PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 
 class Ended(NamedTuple):
@@ -89,7 +88,13 @@ def _run_stage(folder: Path, stage: list[str], deadline: float) -> list[str]:
     if left <= 0:
         raise _StoppedError
     path, command = folder / f"{stage[0]}.log", [sys.executable, "-m", f"stages.{stage[0]}", *stage[1:]]
-    options = {"cwd": folder, "env": environment, "timeout": left, "check": True, "preexec_fn": _die_with_the_worker}
+    options = {
+        "cwd": folder,
+        "env": environment,
+        "timeout": left,
+        "check": True,
+        "preexec_fn": partial(end_with_parent, signal.SIGKILL),
+    }
     try:
         with path.open("w") as log:
             subprocess.run(command, stdout=log, stderr=log, **options)
@@ -99,9 +104,3 @@ def _run_stage(folder: Path, stage: list[str], deadline: float) -> list[str]:
         last = path.read_text().strip().splitlines() or ["nothing was said"]
         raise _StoppedError(f"{path}: exit status {problem.returncode}: {last[-1]}") from None
     return [f"{path}: {line}" for line in path.read_text().splitlines() if line.startswith("warning:")]
-
-
-def _die_with_the_worker() -> None:
-    """Have the kernel stop this process when the worker is killed; elsewhere than on Linux it trains to its end."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """The command `serve`: trained models over HTTP, for programs and, with a page, for people."""
 
 import argparse
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -53,6 +54,8 @@ def main(options: argparse.Namespace) -> None:
     )
     host, port = listening.getsockname()[:2]
     print(f"{service.model.version} on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # it has its own way to end
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -1,5 +1,6 @@
 """Packing: every image is decoded once, on all cores, into one memory-mapped array."""
 
+import math
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dermaline.base.files import require_space
 from dermaline.blocks import blocks
 from dermaline.data.decode import BadImageError
 from dermaline.pool import processes
@@ -29,6 +31,7 @@ def pack(
     Returns:
         image_id -> reason, for the images that could not be read; their rows are zero.
     """
+    require_space(target.parent, len(ids) * math.prod(shape))  # a map that finds no room kills its process
     np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(ids), *shape)).flush()
     chunks = [(part.start, ids[part], source.only(ids[part])) for part in blocks(len(ids), CHUNK)]
     work = partial(_pack_chunk, target, decoder)

@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.base.errors import DermalineError
+from dermaline.base.files import replacing
 
 WIDTH = 3.5  # inches: half a page, or one column of two; fonts are given at this size
 SETTINGS: dict[str, Any] = {
@@ -133,6 +134,6 @@ def unit_axis(axes: Axes, which: str = "xy") -> None:
 
 
 def save(drawn: Figure, path: Path, dpi: int) -> None:
-    """Write a PNG that depends on nothing but the figure: no date, no version."""
-    with settings():
-        drawn.savefig(path, dpi=dpi, format="png", metadata={"Software": None})
+    """Write a PNG that depends on nothing but the figure: no date, no version. It is there whole or not at all."""
+    with settings(), replacing(path) as partial:
+        drawn.savefig(partial, dpi=dpi, format="png", metadata={"Software": None})

@@ -5,6 +5,7 @@ runs. The folder's name is a fingerprint of parameters, code, packages and data,
 taken.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dermaline.base.files import scratch
+from dermaline.base.files import room, scratch, sync
 from dermaline.base.versions import installed
 
 
@@ -41,12 +42,17 @@ class ResumeCheckpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole.
 
-        Two workers of a queue may train the same, so each writes under a name of its own.
+        Two workers of a queue may train the same, so each writes under a name of its own, which it locks.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_partial()
         partial = self.path.with_suffix(f".{os.getpid()}.partial")
-        torch.save(state, partial)
-        partial.replace(self.path)
+        with room(partial), partial.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            torch.save(state, file)
+            file.flush()
+            sync(partial)
+            partial.replace(self.path)
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, or None before the first."""
@@ -55,5 +61,13 @@ class ResumeCheckpoint:
     def remove(self) -> None:
         """Remove the checkpoint, and the folder unless another worker is writing there."""
         self.path.unlink(missing_ok=True)
+        self._remove_partial()
         with suppress(OSError):
             self.folder.rmdir()
+
+    def _remove_partial(self) -> None:
+        """Remove what killed runs left half written: what nobody locks."""
+        for path in self.folder.glob("*.partial"):
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()

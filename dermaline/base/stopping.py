@@ -1,0 +1,31 @@
+"""How a process is stopped: by Ctrl-C or SIGTERM with one line, and together with the process that started it."""
+
+import ctypes
+import os
+import signal
+import sys
+from types import FrameType
+
+LINE = b"stopped; run it again to go on\n"
+PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
+
+
+def stop_in_one_line() -> None:
+    """From now on, let Ctrl-C and SIGTERM end this process with one line and status 130 or 143, cleaning up.
+
+    A second one does not wait for that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.write(2, LINE)  # `print` may be what was interrupted
+    raise SystemExit(128 + number)
+
+
+def end_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent is killed; elsewhere than on Linux nothing does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

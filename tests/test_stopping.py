@@ -1,0 +1,86 @@
+"""Stopped by a signal: one line, the status that shells give it, and nothing half; killed: no one writes on."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from stage import environment
+
+from dermaline.training.checkpoint import ResumeCheckpoint
+
+WORKS = """
+import sys, time
+from pathlib import Path
+from dermaline.base import errors, files
+
+def main():
+    with files.replacing(Path("out")) as partial:
+        partial.write_text("half")
+        print("begun", flush=True)
+        time.sleep(60)
+
+errors.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line_and_leaves_nothing_half(tmp_path, number):
+    (tmp_path / "out").write_text("old")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen([sys.executable, "-c", WORKS], cwd=tmp_path, env=environment(tmp_path), **pipes)
+    assert running.stdout.readline() == "begun\n"
+    running.send_signal(number)
+    _, said = running.communicate(timeout=30)
+    assert (running.returncode, said) == (128 + number, "stopped; run it again to go on\n")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "old")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5])
+def test_ctrl_c_while_a_stage_imports_its_libraries_is_one_line(tmp_path, after):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    command = [sys.executable, "-m", "stages.train", "lite0"]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), **pipes)
+    time.sleep(after)
+    os.killpg(running.pid, signal.SIGINT)
+    said = running.communicate(timeout=30)[1]
+    assert "Traceback" not in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own way")
+def test_a_stage_ends_with_the_dvc_that_was_killed(tmp_path):
+    """Or it would write its outputs beside those of the next `dvc repro`."""
+    (tmp_path / "stages").symlink_to(Path(__file__).parents[1] / "stages")
+    (tmp_path / "dermaline").symlink_to(Path(__file__).parents[1] / "dermaline")
+    child = "import sys, time; sys.argv[0] = '-m'; import stages; print('begun', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    variables = environment(tmp_path) | {"DVC_STAGE": "x"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
+    running = subprocess.Popen([sys.executable, "-c", parent], env=variables, **pipes)
+    assert running.stdout.readline() == "begun\n"
+    running.kill()
+    begun = time.monotonic()
+    assert running.stdout.read() == ""  # until the last that holds the pipe has ended
+    assert time.monotonic() - begun < 10
+
+
+def test_a_checkpoint_that_a_killed_run_left_half_written_goes_and_that_of_a_live_one_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    scratch = ResumeCheckpoint("one")
+    scratch.save({"epoch": 1})
+    (scratch.folder / "checkpoint.1.partial").write_bytes(b"half")
+    live = scratch.folder / "checkpoint.2.partial"
+    with live.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        scratch.save({"epoch": 2})
+        assert sorted(path.name for path in scratch.folder.iterdir()) == ["checkpoint.2.partial", "checkpoint.pt"]
+    assert torch.load(scratch.path) == {"epoch": 2}
+    scratch.remove()
+    assert list(tmp_path.glob(".scratch/*")) == []
