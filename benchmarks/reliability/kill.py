@@ -1,14 +1,16 @@
 """Kill anything at any moment: `python -m benchmarks.reliability kill --tries N [--stage NAME] [--kinds ...]`.
 
-Each moment is drawn from the duration of what is killed. After each kill, what lies in the place of an output must be
-whole, and a plain rerun must end with exactly the bytes of an undisturbed run, redo no more than one epoch, and leave
-nothing in .scratch and no partial file. Stages are forked from a process that has imported the libraries already, so
-that moments are of their own work; the other kinds are commands as a user types them.
+Each moment is drawn from the computing time of a stage, or from the duration of a command. After each kill, what lies
+in the place of an output must be whole, and a plain rerun must end with exactly the bytes of an undisturbed run, redo
+no more than one epoch, and leave nothing in .scratch and no partial file. Stages are forked from a process that has
+imported the libraries already, so that moments are of their own work; the other kinds are commands as a user types them.
 """
 
 import argparse
 import hashlib
+import importlib
 import json
+import math
 import os
 import random
 import re
@@ -19,12 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.small import Repository, place
+from dermaline.base.errors import DermalineError
 
 HARM = "lost: another byte after a plain rerun, half an output in place, more than one epoch redone, or a file left"
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
@@ -76,13 +82,18 @@ def stage_list(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def forked(folder: Path, stage: str) -> tuple[int, Path]:
-    """Begin a stage in a child of this process: its process number, and the file of what it says."""
-    log = folder / ".log"
+def imported() -> None:
+    """Import the libraries of all stages, for the children of this process."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
+def forked(folder: Path, stage: str, log: Path) -> int:
+    """Begin a stage in a child of this process: its process number. What it says goes to the end of `log`."""
     name, *arguments = stage.split(":")
     child = os.fork()
     if child:
-        return child, log
+        return child
     status = 70
     try:
         os.setsid()
@@ -114,22 +125,42 @@ def waited(child: int) -> int:
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def computed(child: int, until: float) -> float:
+    """Wait until a child has computed for so many seconds, or has ended: how long it has computed.
+
+    Other work on this machine does not move a moment that is drawn so.
+    """
+    seconds = 0.0
+    while seconds < until:
+        with suppress(OSError):  # a thread may end meanwhile
+            threads = Path(f"/proc/{child}/task").glob("*/schedstat")
+            seconds = max(seconds, sum(int(one.read_text().split()[0]) for one in threads) / 1e9)
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.003)
+    return seconds
+
+
+def run_forked(folder: Path, stage: str) -> tuple[int, str]:
+    """Run a stage: its exit status, and what it said."""
+    with tempfile.NamedTemporaryFile() as log:
+        status = waited(forked(folder, stage, Path(log.name)))
+        return status, Path(log.name).read_text()
+
+
 def stages(base: Repository, given: argparse.Namespace, draw: random.Random) -> list[dict]:
-    for name in LIBRARIES:
-        __import__(name)
+    imported()
     found, folder = [], base.folder
     for stage, outs in stage_list(folder).items():
         if given.stage not in (None, stage):
             continue
-        lengths, epochs = [], 0
-        for _ in range(2):
-            begun = time.perf_counter()
-            child, log = forked(folder, stage)
-            if waited(child):
-                raise SystemExit(log.read_text())
-            lengths.append(time.perf_counter() - begun)
-            epochs = len(EPOCH.findall(log.read_text()))
-            log.unlink()
+        with tempfile.NamedTemporaryFile() as log:
+            child = forked(folder, stage, Path(log.name))
+            length = computed(child, math.inf)
+            status, said = waited(child), Path(log.name).read_text()
+        if status:
+            raise DermalineError(f"{stage}: {said}")
+        epochs = len(EPOCH.findall(said))
         wanted = {path: digests(folder / path) for path in outs}
         safe = Path(tempfile.mkdtemp(dir=folder.parent))
         for path in outs:
@@ -139,36 +170,32 @@ def stages(base: Repository, given: argparse.Namespace, draw: random.Random) -> 
             for path in outs if number % 2 else ():
                 remove(folder / path)
             for name in SIGNALS:
-                one = {"what": f"{name} {stage}", "moment": draw.uniform(0, lengths[-1])}
+                one = {"what": f"{name} {stage}", "moment": draw.uniform(0, length)}
                 one["faults"] = killed(folder, stage, wanted, SIGNALS[name], one["moment"], epochs)
                 found.append(one)
                 for path in outs if one["faults"] else ():
                     remove(folder / path)
                     put(safe / path, folder / path)
         shutil.rmtree(safe)
-        print(stage, f"{lengths[-1]:.1f} s", sum(bool(one["faults"]) for one in found), flush=True)
+        print(stage, f"{length:.1f} s", sum(bool(one["faults"]) for one in found), flush=True)
     return found
 
 
 def killed(folder: Path, stage: str, wanted: dict, number: int, moment: float, epochs: int) -> list[str]:
-    faults = []
-    child, log = forked(folder, stage)
-    time.sleep(moment)
-    ended, _ = os.waitpid(child, os.WNOHANG)
-    if not ended:
-        os.killpg(child, number)
-        status = waited(child)
-        words = log.read_text()
-        if number != signal.SIGKILL:
-            lines = [line for line in words.splitlines() if "stopped; run it again" in line]
-            if "Traceback" in words or status not in (0, 128 + number) or (status and len(lines) != 1):
-                faults.append(f"exit status {status}, said {words[-600:]!r}")
+    faults, log = [], Path(tempfile.mkstemp()[1])
+    child = forked(folder, stage, log)
+    computed(child, moment)
+    os.killpg(child, number)  # one that has ended is not waited for yet
+    status, words = waited(child), log.read_text()
+    if number != signal.SIGKILL:
+        lines = [line for line in words.splitlines() if "stopped; run it again" in line]
+        if "Traceback" in words or status not in (0, 128 + number) or (status and len(lines) != 1):
+            faults.append(f"exit status {status}, said {words[-600:]!r}")
     for path, content in wanted.items():
         there = digests(folder / path)
         if there and there != content and not path.startswith(GROWS):
             faults.append(f"{path}: half in place")
-    child, log = forked(folder, stage)
-    if waited(child):
+    if waited(forked(folder, stage, log)):
         faults.append(f"rerun: {log.read_text()[-600:]!r}")
     faults += [f"{path}: other bytes" for path, content in wanted.items() if digests(folder / path) != content]
     said = len(EPOCH.findall(log.read_text()))
@@ -207,5 +234,86 @@ def put(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-KINDS: dict[str, Callable[[Repository, argparse.Namespace, random.Random], list[dict]]] = {"stages": stages}
-WORDS = {"stages": "each stage stopped at a random moment by SIGKILL, SIGTERM or Ctrl-C"}
+# Commands: started, killed with all that they started, and typed again.
+
+PREPARE = """
+import json, zipfile
+from pathlib import Path
+zipfile.ZipFile("data/raw/images.zip").extractall("photographs")
+told = Path("models/lite0/recipe.json")
+told.write_text(json.dumps(json.loads(told.read_text()) | {"generated": False}))
+Path("campaigns").mkdir()
+rows = [{"name": "one", "recipes": ["lite0"]}]
+Path("campaigns/one.yaml").write_text(json.dumps({"split": "val", "seeds": [1], "set": {}, "rows": rows}))
+"""
+RELEASE = "from dermaline.base import errors; from dermaline.commands import release; errors.run(release.write)"
+
+
+class Command(NamedTuple):
+    """What is typed, the outputs that are compared, and what is typed after the kill: the same unless given."""
+
+    typed: str
+    outs: tuple[str, ...]
+    again: str = ""
+    prepared: bool = False  # with photographs, a model that may be released, and a campaign
+
+
+CAMPAIGN = "python -m dermaline campaign campaigns/one.yaml --data synthetic"
+COMMANDS = {
+    "repro": [
+        Command(f"dvc repro --single-item --force {name}", (*outs, "dvc.lock"), f"dvc repro --single-item {name}")
+        for name, outs in (
+            ("split", ("data/split.csv", "metrics/split.json")),
+            ("evaluate", ("metrics", "plots/evaluation")),
+            ("train@lite0", ("models/lite0", "plots/training")),
+        )
+    ],
+    "exp": [Command("dvc exp run -S evaluate.seed=1 evaluate", ("metrics",))],
+    "predict": [Command("python -m dermaline predict photographs --last-run", ("predictions.csv",), prepared=True)],
+    "release": [Command("python release.py", ("released",), prepared=True)],
+    "campaign": [Command(CAMPAIGN, ("results",), prepared=True)],
+}
+
+
+def command(kind: str, base: Repository, given: argparse.Namespace, draw: random.Random) -> list[dict]:
+    found, place = [], base.folder.parent
+    for one in COMMANDS[kind]:
+        start = base.copy(place / "start")
+        remove(start.folder / ".dvc/cache/runs")  # or DVC would only put back what it knows
+        if one.prepared:
+            (start.folder / "prepare.py").write_text(PREPARE)
+            (start.folder / "release.py").write_text(RELEASE)
+            start.run("python prepare.py")
+        whole = start.copy(place / "whole")
+        begun = time.perf_counter()
+        whole.run(one.typed)
+        length, wanted = time.perf_counter() - begun, {path: digests(whole.folder / path) for path in one.outs}
+        for _ in range(given.tries):
+            moment = draw.uniform(0, length)
+            again = start.copy(place / "again")
+            running = again.start(one.typed)
+            time.sleep(moment)
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+            status, said = again.attempt(one.again or one.typed)
+            faults = [f"rerun: {said[-600:]!r}"] if status else []
+            faults += [f"{path}: other bytes" for path in wanted if digests(again.folder / path) != wanted[path]]
+            if (again.folder / ".git/HEAD").read_text() != (whole.folder / ".git/HEAD").read_text():
+                faults.append("HEAD is detached")
+            found.append({"what": one.typed, "moment": moment, "faults": faults + left(again.folder)})
+        print(one.typed, f"{length:.1f} s", flush=True)
+    return found
+
+
+KINDS: dict[str, Callable[[Repository, argparse.Namespace, random.Random], list[dict]]] = {
+    "stages": stages,
+    **{kind: partial(command, kind) for kind in COMMANDS},
+}
+WORDS = {
+    "stages": "each stage, stopped by SIGKILL, SIGTERM or Ctrl-C",
+    "repro": "`dvc repro`, by SIGKILL",
+    "exp": "`dvc exp run`, by SIGKILL",
+    "predict": "`predict`, by SIGKILL",
+    "release": "`release`, by SIGKILL",
+    "campaign": "`campaign`, by SIGKILL",
+}

@@ -78,10 +78,11 @@ class Repository:
         self.run("git add -A")
         self.run(f"git -c user.name=t -c user.email=t@t commit -q -m {message}")
 
-    def copy(self, folder: Path) -> "Repository":
-        """The same repository, with DVC's cache, in another folder."""
+    def copy(self, folder: Path, *, cache: bool = True) -> "Repository":
+        """The same repository, with or without DVC's cache, in another folder."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder, symlinks=True)
+        left_out = None if cache else shutil.ignore_patterns(".dvc", ".git")
+        shutil.copytree(self.folder, folder, symlinks=True, ignore=left_out)
         return Repository(folder)
 
 
