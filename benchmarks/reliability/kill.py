@@ -3,7 +3,7 @@
 Each moment is drawn from the computing time of a stage, or from the duration of a command. After each kill, what lies
 in the place of an output must be whole, and a plain rerun must end with exactly the bytes of an undisturbed run, redo
 no more than one epoch, and leave nothing in .scratch and no partial file. Stages are forked from a process that has
-imported the libraries already, so that moments are of their own work; the other kinds are commands as a user types them.
+imported the libraries already, so that moments are of their own work; the other kinds are commands as users type them.
 """
 
 import argparse
