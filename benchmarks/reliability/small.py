@@ -15,8 +15,8 @@ import yaml
 from dermaline.base.errors import DermalineError
 
 COPIED = (
-    *("dermaline", "stages", "recipes", "requirements.txt", "dvc.yaml", "params.yaml", "Makefile"),
-    *(".dvcignore", ".gitignore", ".gitattributes"),
+    *("dermaline", "stages", "recipes", "campaigns", "requirements.txt", "dvc.yaml", "params.yaml", "Makefile"),
+    *(".dvcignore", ".gitignore", ".gitattributes", "tests/requirements.txt"),
 )
 SMALL = {
     "data.synthetic.images": 140,
@@ -92,6 +92,7 @@ def make(folder: Path, *, run: bool = True) -> Repository:
     folder.mkdir(parents=True)
     for name in COPIED:
         copy = shutil.copytree if Path(name).is_dir() else shutil.copyfile
+        (folder / name).parent.mkdir(exist_ok=True)
         copy(name, folder / name)
     made.set(**SMALL)
     made.run("git init -q")
