@@ -46,14 +46,14 @@ def main(options: list[str]) -> list[Row]:
             healed[damage] = heal(base, folder)
             print(f"{damage}: {healed[damage] or 'healed'}", flush=True)
     return [
-        row(
-            f"{what} ({harm})", len(found), sum(map(bool, found.values())), faults={k: v for k, v in found.items() if v}
-        )
-        for what, harm, found in (
-            (f"push and pull with the run-cache: {', '.join(shared)}", HARM, shared),
-            (f"damaged: {', '.join(healed)}", HEALED, healed),
-        )
+        told(f"push and pull with the run-cache: {', '.join(shared)} ({HARM})", shared),
+        told(f"damaged: {', '.join(healed)} ({HEALED})", healed),
     ]
+
+
+def told(what: str, found: dict[str, str]) -> Row:
+    faults = {name: fault for name, fault in found.items() if fault}
+    return row(what, len(found), len(faults), faults=faults)
 
 
 Config = dict[str, str]  # of DVC's remote
