@@ -9,7 +9,7 @@ import signal
 import sys
 
 from dermaline.base.stopping import end_with_parent, stop_in_one_line
-from dermaline.base.versions import warnings
+from dermaline.base.versions import installed, warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
 
@@ -17,6 +17,8 @@ if sys.argv[0] == "-m":  # of `python -m stages.NAME`, before what it imports, w
     stop_in_one_line()
     if "DVC_STAGE" in os.environ:  # or it would write its outputs beside those of the next `dvc repro`
         end_with_parent(signal.SIGTERM)
+    if installed()["torch"] == "none":  # dvc was called by its path, and `python` is another's
+        sys.exit(f"error: {sys.executable} has no torch; run `source .venv/bin/activate` first, or `make`")
 
 if multiprocessing.parent_process() is None:  # once, not in every worker
     for line in warnings():

@@ -23,13 +23,16 @@ from dermaline.figures import style
 from dermaline.figures.outlines import Outlined, outlined
 from dermaline.segmentation import network, scores
 from dermaline.segmentation.outlines import inside, probabilities
+from dermaline.training.checkpoint import forget_finished
 
+MODELS = Path("models/segmentation")
 WORST = 12  # that are shown
 DPI = 200
 
 
 def main() -> None:
-    options, networks = network.load(Path("models/segmentation"))
+    options, networks = network.load(MODELS)
+    forget_finished(MODELS / network.FACTS)
     device = setup_fabric(load(str, "compute.device"), options.precision)
     networks = [one.to(device.device) for one in networks]
     rows = pd.concat([read_split(split).assign(split=split) for split in SPLITS], ignore_index=True)

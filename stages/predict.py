@@ -15,6 +15,7 @@ from dermaline.data.batches import load_images, read_split
 from dermaline.inference.member import load_member
 from dermaline.params.compute import Compute
 from dermaline.params.predict import Predict
+from dermaline.training.checkpoint import forget_finished
 
 COLUMNS = ["image_id", "lesion_id", "group", "split", "dx"]
 BLOCK = 1024  # photographs in memory
@@ -24,7 +25,8 @@ def main() -> None:
     name = sys.argv[1]
     folder = Path(f"models/{name}")
     member = load_member(folder, load(Compute, "compute").device, load(Predict, "predict"))
-    model, tables = digest(folder / "model.safetensors"), []
+    model, tables = digest(weights := folder / "model.safetensors"), []
+    forget_finished(weights)
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)
         for part in blocks(len(rows), BLOCK):

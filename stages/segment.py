@@ -49,8 +49,8 @@ def main() -> None:
         "precision": precision,
         "torch": torch.__version__,
     }
-    network.save(Path("models/segmentation"), trained, options, facts)
-    scratch.remove()
+    network.save(folder := Path("models/segmentation"), trained, options, facts)
+    scratch.finish(folder / network.FACTS)
 
 
 def examples(rows: pd.DataFrame, size: Size, device: torch.device) -> tuple[list[Photographs], torch.Tensor]:

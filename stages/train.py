@@ -82,8 +82,8 @@ def main() -> None:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-    model_io.save(Path(f"models/{name}"), best, recipe, facts)
-    scratch.remove()
+    model_io.save(folder := Path(f"models/{name}"), best, recipe, facts)
+    scratch.finish(folder / "model.safetensors")
 
 
 def examples(device: torch.device) -> list[ImageSplit]:

@@ -237,6 +237,7 @@ def test_a_stopped_training_goes_on_where_it_was(repository):
     output = repository.run("dvc repro train@lite0")
     assert "resumed after epoch 1" in output
     resumed = model.read_bytes()
+    shutil.rmtree(repository.folder / ".scratch")  # where the checkpoint is kept until the stage predict
     repository.run("dvc repro --force --single-item train@lite0")
     assert model.read_bytes() == resumed
 

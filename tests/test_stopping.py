@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from stage import environment
 
-from dermaline.training.checkpoint import ResumeCheckpoint
+from dermaline.training.checkpoint import ResumeCheckpoint, forget_finished
 
 WORKS = """
 import sys, time
@@ -84,3 +85,25 @@ def test_a_checkpoint_that_a_killed_run_left_half_written_goes_and_that_of_a_liv
     assert torch.load(scratch.path) == {"epoch": 2}
     scratch.remove()
     assert list(tmp_path.glob(".scratch/*")) == []
+
+
+def test_a_finished_training_is_forgotten_when_what_it_made_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    models = [tmp_path / name for name in ("one", "other")]
+    for model in models:
+        model.write_text(model.name)
+        scratch = ResumeCheckpoint(f"of {model.name}")
+        scratch.save({"epoch": 1})
+        scratch.finish(model)
+    ResumeCheckpoint("under way").save({"epoch": 1})
+    forget_finished(models[0])
+    assert sorted(path.name for path in tmp_path.glob(".scratch/*")) == ["of other", "under way"]
+
+
+def test_a_python_without_the_packages_is_one_line_that_says_what_to_type(tmp_path):
+    """As `.venv/bin/dvc repro` of an editor or of cron starts it, which have not activated .venv."""
+    for command in (["-m", "stages.split"], ["-m", "dermaline", "predict", "x"]):
+        bare = [sys.executable, "-S", *command]  # without site-packages
+        done = subprocess.run(bare, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert re.fullmatch(r"error: \S+ has no \w+; run `source .venv/bin/activate` first, or `make`\n", done.stderr)

@@ -31,6 +31,7 @@ import yaml
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.small import Repository, place
 from dermaline.base.errors import DermalineError
+from dermaline.training.checkpoint import FINISHED
 
 HARM = "lost: another byte after a plain rerun, half an output in place, more than one epoch redone, or a file left"
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
@@ -206,10 +207,11 @@ def killed(folder: Path, stage: str, wanted: dict, number: int, moment: float, e
 
 
 def left(folder: Path) -> list[str]:
-    """What should not be there any more."""
-    scratch = [path for path in folder.glob(".scratch/*") if path.name not in ("campaign", "downloads")]
+    """What should not be there any more, and now is not; a finished training's checkpoint waits for the next stage."""
+    kept = folder / ".scratch"
+    scratch = [path for path in kept.glob("*") if path.name != "campaign" and not (path / FINISHED).exists()]
     partial = [path for path in folder.rglob("*.partial") if ".dvc/" not in str(path)]
-    for path in (*scratch, *partial):
+    for path in (kept, *partial):
         remove(path)
     return [f"{path.relative_to(folder)}: left" for path in (*scratch, *partial)]
 

@@ -25,6 +25,8 @@ def run(main: Callable[[], None]) -> None:
         main()
     except DermalineError as problem:
         sys.exit(f"error: {problem}")
+    except ModuleNotFoundError as problem:
+        sys.exit(f"error: {sys.executable} has no {problem.name}; run `source .venv/bin/activate` first, or `make`")
     except OSError as problem:
         advice = (FULL | CLOSED).get(problem.errno)
         if advice is None:

@@ -16,20 +16,22 @@ from typing import Any
 
 import torch
 
-from dermaline.base.files import room, scratch, sync
+from dermaline.base.files import digest, room, scratch, sync, write_text
 from dermaline.base.versions import installed
+
+FINISHED = "finished"  # beside a checkpoint: the digest of what was made of it
 
 
 def fingerprint(settings: dict[str, Any], files: list[Path]) -> str:
     """A hash of the settings, the content of `files`, the code of this project that is loaded now, and the packages."""
-    digest = hashlib.blake2b(json.dumps([settings, installed()], sort_keys=True).encode(), digest_size=16)
+    found = hashlib.blake2b(json.dumps([settings, installed()], sort_keys=True).encode(), digest_size=16)
     ours = ("dermaline", "stages", "__main__")  # the last is the script that runs
     loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ours}
     code = [Path(module.__file__) for _, module in sorted(loaded.items()) if getattr(module, "__file__", None)]
     for path in [*code, *files]:
         with path.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "blake2b").digest())
-    return digest.hexdigest()
+            found.update(hashlib.file_digest(content, "blake2b").digest())
+    return found.hexdigest()
 
 
 class ResumeCheckpoint:
@@ -37,7 +39,7 @@ class ResumeCheckpoint:
 
     def __init__(self, name: str) -> None:
         self.folder = scratch(name)
-        self.path = self.folder / "checkpoint.pt"
+        self.path, self.note = self.folder / "checkpoint.pt", self.folder / FINISHED
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint in one step: killed at any moment, the old or the new one is whole.
@@ -58,9 +60,18 @@ class ResumeCheckpoint:
         """The last checkpoint, or None before the first."""
         return torch.load(self.path, map_location="cpu", weights_only=True) if self.path.exists() else None
 
+    def finish(self, made: Path) -> None:
+        """Keep the checkpoint until DVC has what was made of it, so until the stage that reads that forgets it.
+
+        DVC, killed or without room while it takes the outputs of a stage, deletes them and runs the stage again.
+        """
+        if self.path.exists():
+            write_text(self.note, digest(made))
+
     def remove(self) -> None:
-        """Remove the checkpoint, and the folder unless another worker is writing there."""
+        """Remove the checkpoint with its note, and the folder unless another worker is writing there."""
         self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
         self._remove_partial()
         with suppress(OSError):
             self.folder.rmdir()
@@ -71,3 +82,11 @@ class ResumeCheckpoint:
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
+
+
+def forget_finished(made: Path) -> None:
+    """Remove the checkpoints of finished trainings that made this file."""
+    named = digest(made)
+    for note in scratch().glob(f"*/{FINISHED}"):
+        if note.read_text(encoding="utf-8") == named:
+            ResumeCheckpoint(note.parent.name).remove()
