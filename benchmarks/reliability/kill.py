@@ -1,4 +1,4 @@
-"""Kill anything at any moment: `python -m benchmarks.reliability kill --tries N [--stage NAME] [--kinds ...]`.
+"""Kill anything at any moment: `python -m benchmarks.reliability kill --tries N [--stage NAME ...] [--kinds ...]`.
 
 Each moment is drawn from the computing time of a stage, or from the duration of a command. After each kill, what lies
 in the place of an output must be whole, and a plain rerun must end with exactly the bytes of an undisturbed run, redo
@@ -45,7 +45,7 @@ GROWS = ("plots/training",)  # by a row an epoch, each time whole; DVC removes i
 def main(options: list[str]) -> list[Row]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability kill")
     parser.add_argument("--tries", type=int, default=1, help="of each stage and signal, and of each command")
-    parser.add_argument("--stage", help="this one alone, such as train:lite0")
+    parser.add_argument("--stage", nargs="+", help="these alone, such as train:lite0")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--place", type=Path, help="keep the small repository there, for the next trial")
@@ -153,7 +153,7 @@ def stages(base: Repository, given: argparse.Namespace, draw: random.Random) -> 
     imported()
     found, folder = [], base.folder
     for stage, outs in stage_list(folder).items():
-        if given.stage not in (None, stage):
+        if given.stage and stage not in given.stage:
             continue
         with tempfile.NamedTemporaryFile() as log:
             child = forked(folder, stage, Path(log.name))
