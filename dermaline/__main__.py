@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
+import os
 
-from dermaline.base.errors import run
+from dermaline.base.errors import DEBUG, run
 
 COMMANDS = {  # each is a module of dermaline/commands
     "predict": "apply trained models to images, folders or zips of images",
@@ -26,9 +27,12 @@ def main() -> None:
         epilog=f"commands:\n{listed}\n\n`python -m dermaline COMMAND --help` says more of one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--debug", action="store_true", help=f"show the trace of an error, as {DEBUG}=1 does in stages")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="what it takes")
     given = parser.parse_args()
+    if given.debug:
+        os.environ[DEBUG] = "1"
     module = importlib.import_module(f"dermaline.commands.{given.command}")
     command = argparse.ArgumentParser(prog=f"{parser.prog} {given.command}", description=COMMANDS[given.command])
     module.add_arguments(command)

@@ -4,24 +4,37 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from dermaline.base.errors import DermalineError
 
 PARAMS = Path("params.yaml")
 
 
-def within(low: float, high: float) -> AfterValidator:
-    """A check that a number lies in [low, high]; its message names the range."""
+def within(low: float, high: float) -> WrapValidator:
+    """A check that it is a number (no yes or no, which pydantic takes for 1 or 0) in [low, high], which it names."""
 
-    def check(value: float) -> float:
-        if not low <= value <= high:
-            raise ValueError(f"{value} is outside {low} to {high}")
-        return value
+    def check(value: Any, convert: ValidatorFunctionWrapHandler) -> float:
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()} is no number; give one from {low} to {high}")
+        try:
+            number = convert(value)
+        except ValidationError as problem:
+            raise ValueError(f"{fault(problem)}; give one from {low} to {high}") from None
+        if not low <= number <= high:
+            raise ValueError(f"{number} is outside {low} to {high}")
+        return number
 
-    return AfterValidator(check)
+    return WrapValidator(check)
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -71,7 +84,9 @@ def load(kind: type[T], key: str, path: Path = PARAMS) -> T:
     """
     entry = _read(path, "run at the project's root")
     for part in key.split("."):
-        known = list(entry) if isinstance(entry, dict) else []
+        if not isinstance(entry, dict):
+            raise DermalineError(f"{path}: {key}: there are no keys and values; put them back, as Git has them")
+        known = [str(name) for name in entry]
         if part not in known:
             raise DermalineError(f"{path}: no key '{key}'; {nearest(part, known)}")
         entry = entry[part]
@@ -89,11 +104,15 @@ def read_as(kind: type[T], path: Path, advice: str) -> T:
 
 def _read(path: Path, advice: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DermalineError(f"{path}: not found; {advice}") from None
-    except YAMLError as problem:
-        raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split())}") from None
+    except OSError as problem:
+        raise DermalineError(f"{path}: cannot be read ({problem.strerror}); {advice}") from None
+    except MemoryError:
+        raise
+    except Exception as problem:  # no UTF-8, a YAMLError, and what its parts raise: a date or a number that is none
+        raise DermalineError(f"{path}: not YAML: {' '.join(str(problem).split()) or type(problem).__name__}") from None
 
 
 def checked(kind: type[T], content: Any, path: Path, key: str = "") -> T:

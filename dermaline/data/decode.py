@@ -15,6 +15,7 @@ Image.init()
 _OTHERS = {"BUFR", "CUR", "EPS", "FLI", "GRIB", "HDF5", "ICNS", "ICO", "IPTC", "MPEG", "WMF"}
 FORMATS: tuple[str, ...] = tuple(name for name in Image.ID if name not in _OTHERS)  # Pillow's names, in its order
 SUFFIXES: frozenset[str] = frozenset(end for end, name in Image.registered_extensions().items() if name in FORMATS)
+SMALLEST = 8  # pixels on a side
 Image.MAX_IMAGE_PIXELS = None  # the limit is a parameter here, checked before any pixel is decoded
 
 
@@ -38,7 +39,8 @@ def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.n
         uint8 array [height, width, 3], RGB.
 
     Raises:
-        BadImageError: not an image, truncated, too large, or of more than 8 bits a channel (Pillow would clip them).
+        BadImageError: not an image, truncated, too large, too small, or of more than 8 bits a channel (which Pillow
+            would clip).
     """
     with what_fails_is_bad():
         image = _opened(content, max_megapixels)
@@ -57,7 +59,7 @@ def decode_mask(content: bytes, size: tuple[int, int], max_megapixels: float) ->
     """
     with what_fails_is_bad():
         mask = _opaque(_turned(_opened(content, max_megapixels), size), "black")
-        inside = Image.fromarray(np.asarray(mask.convert("L")) > 0)
+        inside = Image.fromarray(np.asarray(mask if mask.mode.startswith(("I", "F")) else mask.convert("L")) > 0)
         return np.asarray(ImageOps.fit(inside, (size[1], size[0]), Image.Resampling.NEAREST), dtype=np.uint8)
 
 
@@ -85,6 +87,8 @@ def _opened(content: bytes, max_megapixels: float) -> Image.Image:
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
         raise BadImageError(f"{megapixels:.0f} megapixels, more than prepare.max_megapixels = {max_megapixels:g}")
+    if min(image.size) < SMALLEST:
+        raise BadImageError(f"{image.width}x{image.height} pixels, too few to show anything")
     return image
 
 

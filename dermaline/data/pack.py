@@ -1,7 +1,6 @@
 """Packing: every image is decoded once, on all cores, into one memory-mapped array."""
 
 import math
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from dermaline.base.files import require_space
 from dermaline.blocks import blocks
-from dermaline.data.decode import BadImageError
+from dermaline.data.decode import BadImageError, what_fails_is_bad
 from dermaline.pool import processes
 from dermaline.sources.archive import RawZip
 
@@ -51,11 +50,14 @@ def _pack_chunk(
     rows = np.load(target, mmap_mode="r+")
     bad = {}
     for row, image_id in enumerate(ids, start):
-        try:
-            rows[row] = decoder(source.read(image_id))
-        except KeyError:
+        if image_id not in source.names:
             bad[image_id] = f"not in {source.path.name}"
-        except (BadImageError, zipfile.BadZipFile) as problem:
+            continue
+        try:
+            with what_fails_is_bad("can't be read"):
+                content = source.read(image_id)
+            rows[row] = decoder(content)
+        except BadImageError as problem:
             bad[image_id] = str(problem)
     return bad
 

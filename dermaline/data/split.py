@@ -1,6 +1,7 @@
 """The split: stratified by diagnosis over groups of lesions; a group is never on two sides."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import pandas as pd
 
@@ -10,6 +11,23 @@ from dermaline.data.groups import stratum
 from dermaline.params.split import Split
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """Read the index that `prepare` wrote: a row an image, ids as strings.
+
+    Raises:
+        DermalineError: it is missing, no table, or has no rows.
+    """
+    try:
+        index = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "group": str})
+    except FileNotFoundError:
+        raise DermalineError(f"{path}: not found; run the prepare stage first") from None
+    except ValueError as problem:  # pandas' errors are, and that of an encoding
+        raise DermalineError(f"{path}: not a CSV table ({problem}); run the prepare stage again") from None
+    if index.empty:
+        raise DermalineError(f"{path}: has no rows; run the prepare stage again")
+    return index
 
 
 def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
@@ -33,7 +51,7 @@ def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
         DermalineError: a column is missing (never a split by image instead), or a diagnosis has too few groups to have
             one on every side.
     """
-    for column in ("lesion_id", "group", "dx"):
+    for column in ("image_id", "lesion_id", "group", "dx"):
         if column not in index or index[column].isna().any():
             raise DermalineError(f"data/prepared/index.csv: {column} is missing; a split by image would leak")
     group = index.image_id if options.unit == "image" else index.group

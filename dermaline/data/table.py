@@ -8,6 +8,7 @@ from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import nearest
 from dermaline.data import words
+from dermaline.sources import separated
 from dermaline.sources.archive import SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
@@ -28,15 +29,17 @@ def read_table(path: Path) -> pd.DataFrame:
             none.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(words.said)
+        table = separated.read(path.read_bytes()).apply(words.said)
     except FileNotFoundError:
         raise DermalineError(f"{path}: not found; run the download stage first") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as problem:
-        raise DermalineError(f"{path}: not a CSV table ({problem})") from None
+    except separated.NoTableError as problem:
+        raise DermalineError(f"{path}: not a CSV table ({problem}); run the download stage again") from None
     for column in REQUIRED:
         if column not in table:
             why = "; without it photographs of one lesion would land in train and test" if column == "lesion_id" else ""
             raise DermalineError(f"{path}: no column '{column}'{why}; found {', '.join(table.columns)}")
+    if table.empty:
+        raise DermalineError(f"{path}: has no rows; run the download stage again")
     for column in ("image_id", "lesion_id", "dx"):
         empty = table.index[table[column].isna()]
         if len(empty):
@@ -47,7 +50,14 @@ def read_table(path: Path) -> pd.DataFrame:
     unknown = table[~table.dx.isin(CLASSES)]
     if len(unknown):
         row = unknown.iloc[0]
-        raise DermalineError(f"{path}: {row.image_id} has the unknown dx '{row.dx}'; {nearest(row.dx, list(CLASSES))}")
+        raise DermalineError(
+            f"{path}: {row.image_id} has the unknown dx '{row.dx}'; {nearest(row.dx.lower(), list(CLASSES))}"
+        )
+    alike = words.alike(table.lesion_id)
+    if alike:
+        raise DermalineError(
+            f"{path}: lesions {' and '.join(alike)} differ by case alone; make them one, or rename one"
+        )
     diagnoses = table.groupby("lesion_id").dx.nunique()
     if (diagnoses > 1).any():
         raise DermalineError(f"{path}: lesion {diagnoses.idxmax()} has two diagnoses; a lesion has one, correct it")

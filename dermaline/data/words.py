@@ -49,6 +49,13 @@ def said(column: pd.Series) -> pd.Series:
     return words.mask(words.str.lower().isin(SAYS_NOTHING))
 
 
+def alike(ids: pd.Series) -> list[str]:
+    """Two ids that differ by case alone, if there are such: most likely one, and then a leak or a count too many."""
+    different = pd.Series(ids.dropna().unique())
+    same = different[different.str.casefold().duplicated(keep=False)]
+    return same[same.str.casefold() == same.iloc[0].casefold()].tolist()[:2] if len(same) else []
+
+
 def ages(column: pd.Series) -> pd.Series:
     """The column as float64 in years, 0 to 120; NaN where it says nothing.
 

@@ -86,6 +86,15 @@ class Loss(Section):
     label_smoothing: Annotated[float, within(0, 0.5)]
     logit_adjustment: Annotated[float, within(0, 3)]
 
+    @model_validator(mode="after")
+    def _power_rises_once(self) -> "Loss":
+        if self.class_weight_from > self.class_weight_to:
+            first, last = self.class_weight_from, self.class_weight_to
+            raise ValueError(
+                f"class_weight_to: {last} comes before class_weight_from: {first}; raise it, or lower that"
+            )
+        return self
+
 
 class Augment(Section):
     operations: Literal["all", "pair"]

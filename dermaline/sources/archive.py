@@ -18,12 +18,29 @@ from dermaline.base.files import replacing
 SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
 GENERATED = "synthetic"  # stands there for images that were drawn
 COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
+UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
 _DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
 
 
 def kept(table: pd.DataFrame) -> list[str]:
     """HAM10000's seven columns, and `SOURCE` when the table has it."""
     return [*COLUMNS, *([SOURCE] if SOURCE in table else [])]
+
+
+def opened(path: Path, advice: str) -> zipfile.ZipFile:
+    """Open a zip that may be anything.
+
+    Raises:
+        DermalineError: it can't be read, is damaged in whatever way (then with `advice`), or Python can't read it.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except NotImplementedError as problem:
+        raise DermalineError(f"{path}: a zip that Python cannot read ({problem}); {UNPACK}, or {advice}") from None
+    except MemoryError:
+        raise
+    except Exception as problem:  # of a damaged list: BadZipFile, UnicodeDecodeError, struct.error, ...
+        raise DermalineError(f"{path}: not a whole zip ({problem or type(problem).__name__}); {advice}") from None
 
 
 class RawWriter:
@@ -70,13 +87,10 @@ class RawZip:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except FileNotFoundError:
-            raise DermalineError(f"{path}: not found; run the download stage first") from None
-        except zipfile.BadZipFile as problem:
-            raise DermalineError(f"{path}: not a whole zip ({problem}); run the download stage again") from None
+        if not path.exists():
+            raise DermalineError(f"{path}: not found; run the download stage first")
+        with opened(path, "run the download stage again") as archive:
+            names = archive.namelist()
         self.names: dict[str, str] = {Path(name).stem: name for name in names}
 
     def only(self, image_ids: list[str]) -> "RawZip":
@@ -86,7 +100,7 @@ class RawZip:
         return part
 
     def read(self, image_id: str) -> bytes:
-        """The bytes of one image's file; raises `zipfile.BadZipFile` when they are damaged."""
+        """The bytes of one image's file; raises KeyError if there is none, and many things if it is damaged."""
         return _opened(self.path).read(self.names[image_id])
 
 

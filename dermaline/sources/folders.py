@@ -2,8 +2,8 @@
 
 import os
 import re
+import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dermaline.base.errors import DermalineError
-
-_UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
+from dermaline.sources.archive import UNPACK, opened
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,10 @@ class File:
         try:
             return self.content()
         except RuntimeError as problem:  # NotImplementedError is one
-            raise DermalineError(f"{self.place}: cannot be read in its zip ({problem}); {_UNPACK}") from None
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+            raise DermalineError(f"{self.place}: cannot be read in its zip ({problem}); {UNPACK}") from None
+        except MemoryError:
+            raise
+        except Exception as problem:  # each compression has its own
             raise DermalineError(f"{self.place}: cannot be read ({problem}); delete it and get it again") from None
 
 
@@ -92,15 +93,16 @@ def _from_path(path: Path, name: str, zips: ExitStack) -> Iterator[tuple[str, Fi
 
 
 def _from_zip(path: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
-    try:
-        archive = zips.enter_context(zipfile.ZipFile(path))
-    except NotImplementedError as problem:
-        raise DermalineError(f"{path}: a zip that Python cannot read ({problem}); {_UNPACK}") from None
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise DermalineError(f"{path}: not a whole zip ({problem}); delete it and get it again") from None
+    archive = zips.enter_context(opened(path, "delete it and get it again"))
     for entry in archive.infolist():
         name = entry.filename.replace("\\", "/")
         if name.startswith("/") or re.match(r"[a-zA-Z]:", name) or ".." in name.split("/"):
             raise DermalineError(f"{path}: the entry '{entry.filename}' points outside; do not use this zip")
         if not entry.is_dir():
-            yield name, File(f"{path}: {entry.filename}", entry.file_size, partial(archive.read, entry))
+            yield name, File(f"{path}: {entry.filename}", entry.file_size, partial(_read, archive, entry))
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise RuntimeError("a link")
+    return archive.read(entry)

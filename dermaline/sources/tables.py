@@ -1,12 +1,12 @@
 """The tables that HAM10000 comes with: its own, and the two of ISIC 2018's Task 3, which has the same images."""
 
-import io
 from collections.abc import Sequence
 
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
+from dermaline.sources import separated
 from dermaline.sources.archive import COLUMNS, SOURCE
 from dermaline.sources.folders import File
 
@@ -71,17 +71,15 @@ def _read(files: list[File], columns: Sequence[str]) -> pd.DataFrame:
 def _parse(file: File, columns: Sequence[str]) -> pd.DataFrame:
     """One copy, sorted by image id."""
     content = file.read()
-    header = content.split(b"\n", 1)[0].decode("utf-8", "replace")
-    separator = max(",", "\t", ";", key=header.count)  # a semicolon: saved by a spreadsheet
     try:
-        table = pd.read_csv(
-            io.BytesIO(content), sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
+        table = separated.read(content)
         if "image_id" not in table:
             table = table.rename(columns={"image": "image_id"})  # as ISIC calls it
         missing = [name for name in columns if name not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
+        if table.empty:
+            raise ValueError("no row")
         table = _tidy(table)
         for name in _IDS:
             if name in table and (table[name] == "").any():
@@ -90,8 +88,7 @@ def _parse(file: File, columns: Sequence[str]) -> pd.DataFrame:
         if len(doubled):
             raise ValueError(f"{doubled.iloc[0]} has more than one row")
     except ValueError as problem:
-        line = " ".join(str(problem).split())
-        raise DermalineError(f"{file.place}: not a table of HAM10000 ({line}); get it again") from None
+        raise DermalineError(f"{file.place}: not a table of HAM10000 ({problem}); get it again") from None
     return table.sort_values("image_id", ignore_index=True)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
+from dermaline.data import words
 from dermaline.evaluation import tables
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.user_files import forms
@@ -114,6 +115,11 @@ def read_truth(path: Path) -> Truth:
     if "lesion_id" not in table:
         return Truth(table[["image_id", "dx"]], unscored)
     tables.check(path, table, table["lesion_id"].isna(), "has no lesion_id; fill it in, or leave out the column")
+    alike = words.alike(table["lesion_id"])
+    if alike:
+        raise DermalineError(
+            f"{path}: lesions {' and '.join(alike)} differ by case alone; make them one, or rename one"
+        )
     several = table.groupby("lesion_id")["dx"].transform("nunique") > 1
     tables.check(path, table, several, "its lesion has two diagnoses; a lesion has one, correct it")
     return Truth(table[["image_id", "dx", "lesion_id"]], unscored)

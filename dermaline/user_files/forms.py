@@ -1,6 +1,5 @@
-"""Tables that people bring and take away: comma- or tab-separated files, and the form of ISIC 2018 Task 3."""
+"""Tables that people bring and take away: separated by commas, semicolons or tabs, and the form of ISIC 2018 Task 3."""
 
-import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +7,7 @@ import pandas as pd
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.evaluation.scores import Floats
+from dermaline.sources import separated
 
 # Column -> class. A row is an image: 1 for its diagnosis in a truth, confidences 0..1 in a prediction, of which the
 # challenge's scorer takes the largest.
@@ -15,18 +15,14 @@ ISIC: dict[str, str] = {name.upper(): name for name in ("mel", "nv", "bcc", "aki
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a CSV or TSV file as strings, without blanks around them; what is empty, `NA` or `nan` is NaN.
+    """Read a separated file as strings, without blanks around them; what is empty, `NA` or `nan` is NaN.
 
     Raises:
         DermalineError: it is missing, no table, or without rows.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = "\t" if "\t" in file.readline() else ","
-        options = {"keep_default_na": False, "index_col": False, "encoding": "utf-8-sig"}
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a field too many is cut off
-            table = pd.read_csv(path, sep=separator, dtype=str, **options)
-    except (OSError, ValueError, pd.errors.ParserWarning) as problem:  # pandas' errors are, and that of an encoding
+        table = separated.read(path.read_bytes())
+    except (OSError, separated.NoTableError) as problem:
         raise DermalineError(f"{path}: not a table that can be read ({problem}); give a CSV file") from None
     if table.empty:
         raise DermalineError(f"{path}: has no rows")

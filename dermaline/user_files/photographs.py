@@ -16,6 +16,7 @@ from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
 from dermaline.pool import MAX_WORKERS, processes
+from dermaline.sources.archive import opened
 from dermaline.sources.folders import below, hidden
 
 # Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.
@@ -82,7 +83,7 @@ class Block(NamedTuple):
 @cache
 def _opened(path: Path) -> zipfile.ZipFile:
     """The zip, opened once a process."""
-    return zipfile.ZipFile(path)
+    return opened(path, "mend it or name others")
 
 
 def find(paths: Sequence[Path]) -> list[Photograph]:
@@ -168,10 +169,7 @@ def _within(path: Path) -> list[Photograph]:
 
 
 def _entries(path: Path) -> list[str]:
-    try:
-        return sorted(name for name in _opened(path).namelist() if not name.endswith("/"))
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise DermalineError(f"{path}: not a whole zip ({problem}); mend it or name others") from None
+    return sorted(name for name in _opened(path).namelist() if not name.endswith("/"))
 
 
 def _is_image(place: PurePath) -> bool:
