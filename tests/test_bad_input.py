@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.reliability import bad_input, fuzz
-from benchmarks.reliability.bad_input import FAMILIES, cases, images, masks, tried
+from benchmarks.reliability.bad_input import FAMILIES, cases, tried
+from benchmarks.reliability.cases import images, masks
 from dermaline.data.decode import BadImageError, decode, decode_mask
 
 SOME = [

@@ -12,7 +12,8 @@ OTHERS = ("__main__", "rows", "small")
 
 
 def main() -> None:
-    names = sorted(module.name for module in pkgutil.iter_modules(trials.__path__) if module.name not in OTHERS)
+    modules = [module for module in pkgutil.iter_modules(trials.__path__) if not module.ispkg]
+    names = sorted(module.name for module in modules if module.name not in OTHERS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description="One trial of reliability.")
     parser.add_argument("trial", choices=names)
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="what it takes")

@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.reliability.bad_input.make import ROOT, encoded, metadata, picture, zipped
-from benchmarks.reliability.bad_input.make import csv as csv_of
+from benchmarks.reliability.cases.make import ROOT, encoded, metadata, picture, zipped
+from benchmarks.reliability.cases.make import csv as csv_of
 from benchmarks.reliability.rows import Row, row
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import scratch

@@ -1,7 +1,7 @@
 """A recipe's file: keys that are misspelt, mistyped, out of range or contradict each other, and what is no YAML."""
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.parameters import changed, written
+from benchmarks.reliability.cases.parameters import changed, written
 
 FILE = "recipes/lite0.yaml"
 NET = b"backbone: tf_efficientnet_lite0\n"

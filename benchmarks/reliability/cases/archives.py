@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.make import csv, encoded, image_ids, local, metadata, picture, raw, zipped
+from benchmarks.reliability.cases.make import csv, encoded, image_ids, local, metadata, picture, raw, zipped
 
 IDS = image_ids(4)
 IMAGES = {f"images/{name}.jpg": f"jpeg {name} jpeg".encode() for name in IDS}  # which the download never looks into

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.make import (
+from benchmarks.reliability.cases.make import (
     Prepared,
     csv,
     encoded,

@@ -7,7 +7,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.make import edit, write
+from benchmarks.reliability.cases.make import edit, write
 
 MISSING = object()
 

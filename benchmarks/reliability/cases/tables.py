@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.make import (
+from benchmarks.reliability.cases.make import (
     CLASSES,
     csv,
     encoded,

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from benchmarks.reliability.bad_input import Case
-from benchmarks.reliability.bad_input.make import (
+from benchmarks.reliability.cases.make import (
     CLASSES,
     Prepared,
     csv,

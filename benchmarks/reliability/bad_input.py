@@ -1,6 +1,6 @@
 """Bad input of many kinds, given to stages and commands: each is to end in one line, or to be taken for what it is.
 
-Cases are data: a table of them a module, what is expected of each beside it.
+Cases are data: tables of them in the modules of `cases`, what is expected of each beside it.
 """
 
 import importlib
@@ -9,12 +9,12 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.reliability.bad_input.make import ROOT
+from benchmarks.reliability.cases.make import ROOT
 from benchmarks.reliability.rows import Row, row
 from dermaline.base import errors
 
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 def cases(family: str) -> list[Case]:
     """The cases of one family."""
-    return importlib.import_module(f"{__name__}.{family}").CASES
+    return importlib.import_module(f"benchmarks.reliability.cases.{family}").CASES
 
 
 def main(options: list[str]) -> list[Row]:
@@ -91,8 +91,3 @@ def _outputs() -> Iterator[Path]:
     """The outputs that are there, and the beginnings of some."""
     yield from (Path(name) for name in OUTPUTS if os.path.lexists(name))
     yield from Path().rglob("*.partial")
-
-
-def with_words(rows: Sequence[tuple], make: Callable[..., Callable[[], Callable[[], object]]]) -> list[Case]:
-    """Cases of one kind: a row is a name, what `make` makes the input from, and the words of the refusal."""
-    return [Case(name, make(*given), words) for name, *given, words in rows]
