@@ -35,8 +35,7 @@ from dermaline.data.decode import FORMATS, BadImageError, decode, decode_mask, w
 from dermaline.data.table import read_table
 from dermaline.params import whole
 from dermaline.params.recipe import read_recipe
-from dermaline.sources import tables
-from dermaline.sources.archive import RawZip
+from dermaline.sources import archive, tables
 from dermaline.sources.folders import File, files
 from dermaline.user_files import answers
 
@@ -93,8 +92,8 @@ def _archive(content: bytes, folder: Path) -> None:
             with contextlib.suppress(DermalineError):
                 if file.size <= LONGEST:
                     file.read()
-    path = path.rename(folder / f"{hashlib.sha256(content).hexdigest()}.zip")  # RawZip opens a path once a process
-    source = RawZip(path)
+    archive._opened.cache_clear()  # a zip is opened once a process, and here each is another one
+    source = archive.RawZip(path)
     for name in source.names:
         with contextlib.suppress(BadImageError), what_fails_is_bad():
             source.read(name)
