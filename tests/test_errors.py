@@ -42,13 +42,12 @@ def end(problem: BaseException) -> str:
             OSError(errno.ENOSPC, "No space left on device", "data/x"),
             "error: data/x: No space left on device; make room",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), "error: a.csv: Permission denied; look at whose"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), "error: a.csv: Permission denied; give the"),
         (
             MemoryError("Unable to allocate 3 GiB"),
             "error: the memory is full, it seems (MemoryError: Unable to allocate",
         ),
-        (ModuleNotFoundError("No module named 'timm'"), "error: No module named 'timm'; install what requirements.txt"),
-        (KeyboardInterrupt(), "stopped; run it again to go on"),
+        (ModuleNotFoundError("no", name="timm"), f"error: {sys.executable} has no timm; run `source"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -92,7 +91,7 @@ def test_a_full_disk_is_named_with_the_file_that_was_written(tmp_path):
 
     with pytest.raises(SystemExit) as stopped:
         errors.run(main)
-    assert stopped.value.code == f"error: {path}: No space left on device; make room on the disk"
+    assert stopped.value.code == f"error: {path}: no space left on the disk; make room, then run it again"
 
 
 def test_the_trace_is_shown_on_demand_with_the_causes_that_are_hidden_else(monkeypatch, capsys, tmp_path):

@@ -189,10 +189,10 @@ def odd_photographs() -> dict[str, bytes]:
     plain = [Image.open(io.BytesIO(photographed.photograph(number))) for number in range(4)]
     found |= {f"{number}.jpg": photographed.photograph(number) for number in range(4)}
     for side, size in (
-        ("pixel", (1, 1)),
-        ("tall", (3, 200)),
-        ("wide", (400, 5)),
-        ("small", (7, 5)),
+        ("tiny", (8, 8)),
+        ("tall", (8, 300)),
+        ("wide", (400, 9)),
+        ("small", (12, 9)),
         ("square", (99, 99)),
     ):
         add(f"{side}.png", plain[3].resize(size))

@@ -60,8 +60,8 @@ def in_words(problem: Exception) -> str:
         places = [one_line(place) for place in (problem.filename, problem.filename2) if place is not None]
         what = ": ".join([*places[:1], problem.strerror])
         return f"{what}; {_DISK.get(problem.errno, f'mend it and run again ({_TRACE})')}"
-    if isinstance(problem, ImportError):
-        return f"{sys.executable}: {text}; run `source .venv/bin/activate` first, or `make` ({_TRACE})"
+    if isinstance(problem, ModuleNotFoundError):
+        return f"{sys.executable} has no {problem.name}; run `source .venv/bin/activate` first, or `make`"
     advice = f"a file may be damaged, or this is a fault of Dermaline: {_TRACE}, for a report"
     return f"{UNEXPECTED}{name}{_place(problem)}: {text}; {advice}"
 

@@ -40,14 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if partial.is_dir() and path.exists():  # a folder takes the place of nothing else than an empty one
             path.replace(old)
         partial.replace(path)
-<<<<<<< HEAD
         _flush(path.parent)
-=======
-    except OSError as problem:
-        if problem.filename is None and problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            problem.filename = str(path)  # a full disk does not say what there was no room for
-        raise
->>>>>>> fedfffe (Cases of bad input lie beside their trial; the pages say what is refused)
     finally:
         _settle(path, partial, old)
 
