@@ -144,6 +144,38 @@ def test_a_hiccup_that_lasts_is_quoted_and_we_say_who_asks(server, tmp_path):
     assert fetch.AGENT.startswith("dermaline (")
 
 
+def test_a_redirect_is_followed_on_its_own_host_or_to_the_storage_and_nowhere_else(server, tmp_path):
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    server.routes["/here"] = lambda seen: Reply(302, b"", {"Location": "/file?signature=planted"})
+    server.routes["/there"] = lambda seen: Reply(302, b"", {"Location": f"{elsewhere}/file?signature=planted"})
+    assert fetch.download(f"{server.url}/here", tmp_path / "here").read_bytes() == CONTENT
+    stored = fetch.download(f"{server.url}/there", tmp_path / "there", session=fetch.Session("localhost"))
+    assert stored.read_bytes() == CONTENT
+    asked = len(server.seen("/file"))
+    with pytest.raises(DermalineError) as problem:
+        fetch.download(f"{server.url}/there", tmp_path / "refused")
+    said = f"{server.url}/there: redirected to http://localhost, which is not trusted; take another data.source"
+    assert str(problem.value) == said
+    assert len(server.seen("/file")) == asked
+    assert left(tmp_path) == ["here", "there"]
+
+
+def test_a_redirect_from_encryption_to_none_is_refused():
+    fetch.require_trusted("http://a.example/x", "https://a.example/x", None)
+    with pytest.raises(DermalineError, match=r"redirected to http://a\.example, which is not trusted"):
+        fetch.require_trusted("https://a.example/x", "http://a.example/x?signature=planted", "a.example")
+
+
+def test_what_an_address_is_signed_with_is_in_no_error(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    with Server() as gone:
+        pass
+    server.routes["/gone"] = lambda seen: Reply(302, b"", {"Location": f"{gone.url}/file?signature=planted"})
+    with pytest.raises(DermalineError, match="broken off 1 times") as problem:
+        fetch.download(f"{server.url}/gone", tmp_path / "file")
+    assert "planted" not in str(problem.value)
+
+
 def test_a_server_that_is_not_there_is_one_line(server, tmp_path):
     with Server() as gone:
         pass

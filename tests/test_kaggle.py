@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from dermaline.sources import kaggle
 from tests.serving import Reply, Server, contents, kaggle_archive, run_download
 
 REQUEST = "/api/v1/datasets.DatasetApiService/DownloadDataset"
@@ -23,13 +24,14 @@ class Kaggle(Server):
         self.files[STORAGE] = kaggle_archive()
         self.routes[REQUEST] = self.redirect
         self.routes[INTROSPECT] = self.introspect
+        self.storage = f"http://{kaggle.STORAGE}"
 
     def redirect(self, seen):
         if seen.headers.get("authorization") not in (BASIC, "Bearer good"):
             return Reply.json({"code": 401, "message": "Unauthenticated"}, 401)
         if json.loads(seen.body).get("datasetVersionNumber") != 2:
             return Reply.json({"code": 404, "message": "Not found"}, 404)
-        return Reply(302, b"", {"Location": self.url + STORAGE})
+        return Reply(302, b"", {"Location": self.storage + STORAGE})
 
     def introspect(self, seen):
         good = json.loads(seen.body)["token"] == "good"
@@ -97,3 +99,20 @@ def test_what_is_no_zip_is_one_line(server, tmp_path):
     assert (status, len(lines)) == (1, 1)
     assert "what came is not the whole zip; it was deleted, run again" in lines[0]
     assert list(tmp_path.glob(".scratch/downloads/kaggle/*")) == []
+
+
+def test_a_redirect_to_another_host_than_kaggle_s_storage_is_refused(server, tmp_path):
+    server.storage = "http://storage.example"
+    status, (line,) = server.download(tmp_path, **KEY)
+    assert status == 1
+    assert "redirected to http://storage.example, which is not trusted" in line
+    assert "authorization" not in server.seen(STORAGE)[0].headers
+    assert not (tmp_path / "data").exists()
+    assert list(tmp_path.glob(".scratch/downloads/kaggle/*")) == []
+
+
+def test_what_an_address_is_signed_with_is_not_said(server, tmp_path):
+    server.routes[REQUEST] = lambda seen: Reply(302, b"", {"Location": f"{server.storage}/gone?X-Signature=planted"})
+    status, (line,) = server.download(tmp_path, **KEY)
+    assert status == 1
+    assert "planted" not in line

@@ -1,8 +1,17 @@
 """The section `data`: where the images come from."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 from dermaline.base.parameters import Count, Section, Seed, Size, within
+
+
+def _without_password(address: str) -> str:
+    if "@" in urlsplit(address).netloc:
+        raise ValueError("an address with a name or password in it; DVC would write them into dvc.lock")
+    return address
 
 
 class Kaggle(Section):
@@ -11,7 +20,7 @@ class Kaggle(Section):
 
 
 class Dataverse(Section):
-    server: str
+    server: Annotated[str, AfterValidator(_without_password)]
     doi: str
 
 

@@ -11,7 +11,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Dataverse
 from dermaline.sources import layout
-from dermaline.sources.fetch import TIMEOUT, download, new_session, verdict
+from dermaline.sources.fetch import TIMEOUT, Session, download, one_line, verdict
 
 FILES = (
     "HAM10000_metadata",
@@ -21,6 +21,7 @@ FILES = (
 )
 # Beside them: 1,511 photographs of other lesions, the test part of ISIC 2018's Task 3, with the truth.
 CHALLENGE_TEST = ("ISIC2018_Task3_Test_Images.zip", "ISIC2018_Task3_Test_GroundTruth")
+STORAGE = "dvn-cloud.s3.amazonaws.com"  # where Harvard's server keeps its files, and redirects to
 CHECK = "check data.dataverse in params.yaml"
 OTHERS = "take another source: data.source=kaggle, or data.source=local for a copy that you have"
 
@@ -37,7 +38,7 @@ def fetch(data: Data, folder: Path) -> None:
 def bring(names: Sequence[str], source: Dataverse) -> list[Path]:
     """Where the files of these names are, once what is not here yet is downloaded; raises as `fetch`."""
     place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", source.doi))
-    with new_session() as session:
+    with Session(STORAGE) as session:
         listing = _listing(session, source)
         wanted = {place / name: _find(listing, name, source) for name in names}
         absent = sum(file["filesize"] for path, file in wanted.items() if not path.exists())
@@ -56,7 +57,7 @@ def _listing(session: requests.Session, source: Dataverse) -> list[dict[str, Any
     except (requests.JSONDecodeError, KeyError, TypeError):  # a page, or Dataverse's own error, which has no data
         problem, advice = verdict(answer), CHECK if answer.status_code in (400, 404) else OTHERS
     except requests.RequestException as error:
-        problem, advice = " ".join(str(error).split())[:200], CHECK
+        problem, advice = one_line(str(error)), CHECK
     raise DermalineError(f"{source.server}: cannot list {source.doi}: {problem}; {advice}")
 
 

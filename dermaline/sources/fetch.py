@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from tqdm import tqdm
@@ -20,14 +21,37 @@ TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 CHUNK = 1 << 16  # bytes; a broken connection loses up to one chunk
 AGENT = "dermaline (reproducible skin-lesion classification; fetches HAM10000 once and keeps it)"
 _REFUSALS = (401, 403)
+_QUERY = re.compile(r"\?\S+")  # of an address; a signed one's is as good as a password
 _NO_TEXT = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-def new_session() -> requests.Session:
-    """A session that says who asks: some servers refuse the name that `requests` gives."""
-    session = requests.Session()
-    session.headers["User-Agent"] = AGENT
-    return session
+class Session(requests.Session):
+    """Says who asks (some servers refuse the name that `requests` gives), and is not led just anywhere."""
+
+    def __init__(self, storage: str | None = None) -> None:
+        """Make a session; `storage` is the one other host that a server may redirect to."""
+        super().__init__()
+        self.headers["User-Agent"] = AGENT
+        self._storage = storage
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where `requests` is to go next; raises as `require_trusted`."""
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            require_trusted(resp.url, target, self._storage)
+        return target
+
+
+def require_trusted(url: str, target: str, storage: str | None) -> None:
+    """Refuse a redirect from encryption to none, or to a host that is neither the same nor `storage`.
+
+    Raises:
+        DermalineError: it is refused; the line names the host alone, for the rest may be signed.
+    """
+    old, new = urlsplit(url), urlsplit(urljoin(url, target))
+    if new.hostname not in (old.hostname, storage) or (old.scheme, new.scheme) == ("https", "http"):
+        where = f"{new.scheme}://{new.hostname}"
+        raise DermalineError(f"{one_line(url)}: redirected to {where}, which is not trusted; take another data.source")
 
 
 def verdict(answer: requests.Response) -> str:
@@ -63,22 +87,22 @@ def download(
         target: appears only when whole and checked; one that is there and passes the checks is reused.
         size: bytes the file must have.
         md5: hexadecimal digest it must have.
-        session: carries headers or credentials; by default a `new_session`.
+        session: carries headers or credentials; by default a `Session` that is led to no other host.
         otherwise: what to do, for a person, when the server has an answer but not the file.
 
     Returns:
         `target`.
 
     Raises:
-        DermalineError: the server refuses, the connection keeps breaking, the disk is too small, or the file
-            is not the expected one (which is then deleted).
+        DermalineError: the server refuses or redirects elsewhere, the connection keeps breaking, the disk is too
+            small, or the file is not the expected one (which is then deleted).
     """
     if target.exists():
         if not _fault(target, size, md5):
             return target
         target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
-    transfer = _Transfer(session or new_session(), url, target.with_name(target.name + ".part"), size, otherwise)
+    transfer = _Transfer(session or Session(), url, target.with_name(target.name + ".part"), size, otherwise)
     transfer.run()
     fault = _fault(transfer.part, size, md5)
     if fault:
@@ -132,9 +156,11 @@ class _Transfer:
             except _PASSING as e:
                 if retry == RETRIES:
                     kept = f"{_length(self.part) / 1e6:,.1f} MB are kept, run again to go on"
-                    raise DermalineError(f"{self.url}: broken off {retry + 1} times ({_cut(str(e))}); {kept}") from None
+                    why = one_line(str(e))
+                    raise DermalineError(f"{self.url}: broken off {retry + 1} times ({why}); {kept}") from None
             except requests.RequestException as e:
-                raise DermalineError(f"{self.url}: cannot be downloaded ({_cut(str(e))}); check the address") from None
+                why = one_line(str(e))
+                raise DermalineError(f"{self.url}: cannot be downloaded ({why}); check the address") from None
             time.sleep(PAUSE * 2**retry)
 
     def start_over(self) -> None:
@@ -195,6 +221,11 @@ def _validator(answer: requests.Response) -> str:
     """What If-Range may name: a strong ETag or the date; a weak ETag does not promise the same bytes."""
     etag = answer.headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified", "")
+
+
+def one_line(text: str) -> str:
+    """The start of what others say in errors of theirs, without the queries of addresses."""
+    return _cut(_QUERY.sub("?...", text))
 
 
 def _cut(text: str) -> str:

@@ -12,11 +12,13 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Kaggle
 from dermaline.sources import layout
+from dermaline.sources.fetch import one_line, require_trusted
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
     from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
+STORAGE = "storage.googleapis.com"  # where Kaggle keeps data sets, and redirects to
 HELP = (
     "make a token at kaggle.com -> Settings -> API and set KAGGLE_API_TOKEN or save it as ~/.kaggle/access_token"
     " (a legacy key: ~/.kaggle/kaggle.json, or KAGGLE_USERNAME and KAGGLE_KEY); or use data.source: dataverse"
@@ -47,6 +49,8 @@ def _download(source: Kaggle, archive: Path) -> None:
     try:
         with api.build_kaggle_client() as client:
             answer = client.datasets.dataset_api_client.download_dataset(_request(source))
+            for hop in answer.history:  # the client has followed them, but without the credentials to another host
+                require_trusted(hop.url, hop.headers["Location"], STORAGE)
             have = part.stat().st_size if part.exists() else 0
             require_space(part.parent, int(answer.headers.get("Content-Length", 0)) - have)
             api.download_file(answer, str(part), client.http_client(), quiet=False, resume=True)
@@ -86,7 +90,7 @@ def _log_in() -> "KaggleApi":
 
 def _explained(what: str, problem: Exception) -> DermalineError:
     status = getattr(getattr(problem, "response", None), "status_code", None)
-    line = " ".join(str(problem).split())[:200]
+    line = one_line(str(problem))
     if status in (401, 403):
         why = "the credentials are wrong or expired, or have no right to it"
         return DermalineError(f"{what}: refused ({status}: {line}), {why}; {HELP}")
