@@ -4,7 +4,7 @@ PYTHON := $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all test lint
+.PHONY: all test lint lock
 all: .venv/installed
 	@$(BIN)/dvc config --quiet --local core.no_scm $(if $(wildcard .git),false,true) # a downloaded ZIP is no git repository
 	$(BIN)/dvc repro
@@ -16,9 +16,17 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/installed: requirements.txt stages/requirements.txt tests/requirements.txt
+# After a change of requirements.txt or those of stages/ and tests/: what exactly is installed on each platform, with the
+# hashes of the files. Versions that still do are kept.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+lock: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(LOCK) requirements.txt --output-file requirements.lock
+	$(LOCK) --no-deps tests/requirements.txt >> requirements.lock
+
+.venv/installed: requirements.lock
 	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	touch $@

@@ -27,7 +27,7 @@ def project(tmp_path) -> Path:
         script.write_text(f'#!/bin/sh\nexec "{Path(sys.executable).with_name(name)}" "$@"\n')
         script.chmod(0o755)
     requirements = [f"{folder}requirements.txt" for folder in ("", "stages/", "tests/")]
-    for name in ("Makefile", *requirements, ".dvc/config", ".dvc/.gitignore"):
+    for name in ("Makefile", "requirements.lock", *requirements, ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     (folder / "dvc.yaml").write_text(PIPELINE)
