@@ -1,6 +1,7 @@
 """Networks of every family: they predict, and a saved model is the one that is loaded."""
 
 import json
+import pickle
 
 import pytest
 import tiny
@@ -80,8 +81,28 @@ def test_the_normalisation_is_the_backbones_own():
         (lambda folder: change(folder, "classes", list(reversed(CLASSES))), "made for the classes"),
         (lambda folder: change(folder, "recipe", {"backbone": "resnet50"}), "not a trained model"),
         (lambda folder: (folder / "recipe.json").write_text("[]"), "not a trained model"),
+        (lambda folder: (folder / "recipe.json").write_text("[" * 10**5), "nested too deeply"),
+        (lambda folder: (folder / "recipe.json").write_bytes(b" " * (10**7 + 1)), "more than 10 MB"),
+        (lambda folder: change(folder, "split", []), "its split is no digest"),
+        (
+            lambda folder: torch.save({"a": torch.zeros(1)}, folder / "model.safetensors"),
+            "a pickle, which can run programs; only safetensors are read",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(pickle.dumps(print)),
+            "a pickle, which can run programs; only safetensors are read",
+        ),
+        (
+            lambda folder: save_file({"a": torch.tensor([1.0, torch.nan])}, folder / "model.safetensors"),
+            r"model\.safetensors: a has values that are not finite",
+        ),
+        (lambda folder: link(folder / "recipe.json", "/dev/zero"), "no regular file"),
+        (lambda folder: link(folder / "model.safetensors", "/dev/zero"), "no regular file"),
     ],
-    ids=["missing", "cut off", "another", "classes", "an old recipe", "not a mapping"],
+    ids=[
+        *("missing", "cut off", "another", "classes", "an old recipe", "not a mapping", "deep", "large", "split"),
+        *("a zip of pickles", "a pickle", "not finite", "a recipe without end", "weights without end"),
+    ],
 )
 def test_a_broken_model_is_one_line(tmp_path, spoil, message):
     recipe = tiny.recipe()
@@ -90,6 +111,11 @@ def test_a_broken_model_is_one_line(tmp_path, spoil, message):
     with pytest.raises(DermalineError, match=message) as problem:
         model_io.load(tmp_path / "model")
     assert "\n" not in str(problem.value)
+
+
+def link(path, target) -> None:
+    path.unlink()
+    path.symlink_to(target)
 
 
 def change(folder, key, value) -> None:

@@ -174,6 +174,10 @@ def test_what_was_cut_short_or_is_of_two_fits_is_refused_in_one_line(project, tm
     (folder / "density.safetensors").write_bytes(whole[:-4] + b"else")
     with pytest.raises(DermalineError, match=r"density\.safetensors: not that of detector\.json; run git checkout and"):
         detector.load(folder, torch.device("cpu"))
+    for other in (density.Density(torch.zeros(3), torch.eye(3)), found.density._replace(mean=torch.zeros(1, 112))):
+        detector.save(folder, other, {name: facts[name] for name in facts if name != "density"})
+        with pytest.raises(DermalineError, match=r"not a detector \(.* is of other features\)"):
+            detector.load(folder, torch.device("cpu"))
     (folder / "density.safetensors").unlink()
     with pytest.raises(DermalineError, match=r"detector: not a detector .*; run the stage ood"):
         detector.load(folder, torch.device("cpu"))

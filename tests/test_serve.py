@@ -3,10 +3,12 @@
 import argparse
 import base64
 import io
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -39,14 +41,16 @@ from dermaline.models.network import Network
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
 from dermaline.segmentation.network import UNet
-from dermaline.serving import overlays
+from dermaline.serving import connections, overlays
 from dermaline.serving.app import FILES, Limits, create
 from dermaline.serving.batching import Batcher
+from dermaline.serving.connections import Connection
 from dermaline.serving.service import Service, describe
 from dermaline.serving.uploads import SCAN
 
 NUMBERS = range(6)
 TOKEN = "correct-horse-battery"
+PART = b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -83,7 +87,9 @@ def service(project) -> Service:
 @contextmanager
 def running(service: Service, token: str | None = None, **limits):
     """A client of a real server; the server ends with the block."""
-    config = uvicorn.Config(create(service, Limits(**limits), token), port=0, log_level="critical", ws="none")
+    config = uvicorn.Config(
+        create(service, Limits(**limits), token), port=0, log_level="critical", ws="none", http=Connection
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -314,6 +320,50 @@ def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):
         assert client.post("/predict", content=dripping(), headers=form).status_code == 408
 
 
+def test_an_upload_that_does_not_end_makes_room_for_others(service):
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    ended = threading.Event()
+
+    def dripping():
+        while not ended.wait(0.05):
+            yield b"--b\r\n"
+
+    with running(service, waiting=1, unhurried_seconds=0.5) as client, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.post, "/predict", content=dripping(), headers=form)
+        wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
+        refused = client.post("/predict", files=files(1))
+        assert refused.status_code == 429
+        wait_until(lambda: client.post("/predict", files=files(1)).status_code == 200)
+        ended.set()
+        assert slow.result().status_code == 408
+        assert "dermaline_waiting 0.0" in client.get("/metrics").text
+
+
+def test_connections_that_say_nothing_do_not_keep_others_out(service, monkeypatch):
+    monkeypatch.setattr(connections, "MOST_SILENT", 3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    with running(service) as client:
+        host, port = client.base_url.host, client.base_url.port
+        silent = [socket.create_connection((host, port), timeout=5) for _ in range(5)]
+        assert silent[0].recv(1) == b""  # the oldest of more than three
+        silent[-1].sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        assert client.get("/health").status_code == 200
+        begun = time.monotonic()
+        assert silent[-1].recv(1) == b""  # its head never ended
+        assert time.monotonic() - begun < 4
+        body = b"--b\r\n" + PART + photograph(1) + b"\r\n--b--\r\n"
+
+        def slowly():
+            yield body[:99]
+            time.sleep(1)
+            yield body[99:]
+
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert client.post("/predict", content=slowly(), headers=form).status_code == 200  # it has said what it wants
+        for one in silent:
+            one.close()
+
+
 def test_a_token_guards_all_but_the_page_and_the_probes(service):
     with running(service, TOKEN) as client:
         for path in ("/", "/app.js", "/style.css", "/health"):
@@ -489,6 +539,15 @@ def test_broken_networks_for_outlines_are_noted_and_the_rest_is_served(project, 
     assert (found.outliner, found.model.has_outlines) == (None, False)
     (note,) = capsys.readouterr().err.splitlines()
     assert note.startswith(f"note: explanations have no outlines: {tmp_path / 'segmentation'}: no trained U-Nets")
+
+
+def test_a_model_that_wants_photographs_larger_than_any_memory_is_refused(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    shutil.copytree("models/first", tmp_path / "first")
+    known = json.loads((tmp_path / "first/recipe.json").read_text())
+    (tmp_path / "first/recipe.json").write_text(json.dumps(known | {"prepared_size": [10**6, 10**6]}))
+    with pytest.raises(DermalineError, match=r"first/recipe\.json: prepared_size\.0: 1000000 is outside 16 to 4096"):
+        serve.load_service(options("--model", str(tmp_path / "first")))
 
 
 def test_models_of_one_name_are_refused_for_answers_could_not_tell_them_apart(project, service, tmp_path):

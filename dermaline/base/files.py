@@ -16,6 +16,7 @@ from dermaline.base.errors import FULL, DermalineError
 
 DIGITS = 6
 FULL_DISK = 1 << 20  # bytes free, below which an error of writing is put down to the disk
+LARGEST_JSON = 10**7  # bytes; ours have some thousands
 
 
 @contextmanager
@@ -135,8 +136,41 @@ def rounded(content: Any) -> Any:
     return content
 
 
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a small file, which may be somebody else's.
+
+    Raises:
+        OSError: it can't be read, or is a device or a pipe, which may have no end.
+        ValueError: it is no UTF-8, or larger than `LARGEST_JSON`.
+    """
+    _require_regular(path)
+    with path.open("rb") as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise ValueError(f"more than {LARGEST_JSON / 1e6:g} MB")
+    return content.decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises as `read_text`, and ValueError for what is no JSON or nested too deeply."""
+    try:
+        return json.loads(read_text(path))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is no regular file")
+
+
 def digest(path: Path) -> str:
-    """Names the content of a file, in 16 hexadecimal digits (BLAKE2b)."""
+    """Names the content of a file, in 16 hexadecimal digits (BLAKE2b).
+
+    Raises:
+        DermalineError: it is a folder, a device or a pipe.
+    """
+    require_file(path)
     with path.open("rb") as content:
         return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 

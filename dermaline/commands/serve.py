@@ -12,6 +12,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.commands.predict import add_device_argument, add_model_arguments, choose, load_chosen, predictor
 from dermaline.params import whole
 from dermaline.serving.app import Limits, create, is_loopback
+from dermaline.serving.connections import Connection
 from dermaline.serving.overlays import load_outliner
 from dermaline.serving.service import Service, describe
 from dermaline.user_files.metadata_table import read_metadata
@@ -45,7 +46,7 @@ def main(options: argparse.Namespace) -> None:
     patience = int(2 * limits.seconds) + 1  # for an upload and its answer
     config = uvicorn.Config(
         create(service, limits, token),
-        http="h11",
+        http=Connection,
         ws="none",
         log_level="warning",
         proxy_headers=False,

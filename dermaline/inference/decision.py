@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import DIGITS, digest, write_text
-from dermaline.base.parameters import Fraction, NotNegative, Positive, Section
+from dermaline.base.files import DIGITS, digest, read_text, write_text
+from dermaline.base.parameters import Fraction, Positive, Power, Section
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.inference import conformal
 from dermaline.inference.calibration import (
@@ -41,13 +41,22 @@ class Decision(Section):
     temperature: Positive  # of the mean, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
     factors: dict[str, Positive]  # of the classes, in order: 1, or a power of the prior, or fitted
-    tau: NotNegative  # 0: the most probable class
+    tau: Power  # 0: the most probable class
     melanoma_threshold: (
         Fraction | None
     )  # suspect a melanoma from this probability on; None: there was none to fit it on
     set_rule: conformal.SetRule | None  # None: no sets
     val_images: int  # on which all but the prior was fitted
     val_melanomas: int
+
+    @field_validator("models")
+    @classmethod
+    def _names_lead_nowhere(cls, models: dict[str, str]) -> dict[str, str]:
+        """They become names of folders."""
+        for name in models:
+            if name in ("", "..") or Path(name).name != name:
+                raise ValueError(f"{name!r} is no name of a model")
+        return models
 
     @property
     def recipes(self) -> list[str]:
@@ -110,10 +119,10 @@ def load(path: Path) -> Decision:
         DermalineError: the file is missing, is no decision, or is for other classes.
     """
     try:
-        decision = Decision.model_validate_json(path.read_text(encoding="utf-8"))
+        decision = Decision.model_validate_json(read_text(path))
     except FileNotFoundError:
         raise DermalineError(f"{path}: not found; run the evaluate stage first") from None
-    except (ValidationError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError) as problem:  # pydantic's is one
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
     of_classes = [decision.prior, decision.factors, *([decision.set_rule.thresholds] if decision.set_rule else [])]

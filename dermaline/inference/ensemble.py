@@ -91,7 +91,7 @@ def load_ensemble(
         views = checked(Predict, stated.get("predict", otherwise), folder / "recipe.json", "predict")
         views = views.model_copy(update={"tta": tta or views.tta})
         members.append(load_member(folder, device, views, portable=False))
-        sizes.append(tuple(stated.get("prepared_size", prepared)))
+        sizes.append(checked(Size, stated.get("prepared_size", prepared), folder / "recipe.json", "prepared_size"))
     return Ensemble(members, sizes, decision)
 
 

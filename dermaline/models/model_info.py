@@ -1,27 +1,33 @@
 """What is known of a trained model, from its `recipe.json`: what made it, and whether its scores are measurements."""
 
-import json
 from pathlib import Path
 
 from dermaline.base.errors import DermalineError
+from dermaline.base.files import read_json
 
 
 def read_model_info(folder: Path) -> dict:
     """What `recipe.json` of a model folder says.
 
     Raises:
-        DermalineError: it is missing or no JSON.
+        DermalineError: it is missing or no JSON, or names a split otherwise than by its digest.
     """
     try:
-        return dict(json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+        found = dict(read_json(folder / "recipe.json"))
+        if not isinstance(found.get("split"), str | None):
+            raise ValueError("its split is no digest")
+        return found
     except (OSError, ValueError, TypeError) as problem:
         raise DermalineError(f"{folder}: not a trained model ({problem}); run its train stage") from None
 
 
 def clean(facts: dict) -> bool:
     """Whether what the model with these facts started and learned from is known not to have seen its val and test."""
-    learned_from = [facts.get("start"), *facts.get("teachers", [])]
-    return "start" in facts and all(one is None or one["same_split"] for one in learned_from)
+    try:
+        learned_from = [facts.get("start"), *facts.get("teachers", [])]
+        return "start" in facts and all(one is None or one["same_split"] for one in learned_from)
+    except (TypeError, KeyError):  # what is not said as `save` says it is not known
+        return False
 
 
 def machine(info: dict) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest, replacing, rounded, write_json
 from dermaline.models.model_info import clean, read_model_info
 from dermaline.models.network import Network
-from dermaline.models.weights import OWN
+from dermaline.models.weights import OWN, read_tensors
 from dermaline.params.recipe import Recipe
 
 
@@ -69,7 +69,7 @@ def load(folder: Path) -> tuple[Network, Recipe]:
     """The network of a model folder in evaluation mode, and its recipe; raises as `recipe`, for broken weights too."""
     found = recipe(folder)
     with _clearly(folder):
-        weights = load_file(folder / "model.safetensors")
+        weights = read_tensors(folder / "model.safetensors")
     network = Network(found, pretrained=False)
     try:
         network.load_state_dict(weights)
@@ -85,6 +85,6 @@ def _clearly(folder: Path) -> Iterator[None]:
     """What a broken model raises, in one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
         reason = " ".join(str(problem).split())[:200]  # pydantic's and JSON's have several lines
         raise DermalineError(f"{folder}: not a trained model ({reason}); run its train stage") from None

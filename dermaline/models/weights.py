@@ -16,7 +16,30 @@ from dermaline.base.files import from_root
 from dermaline.models import resnet_v1
 
 Weights = dict[str, torch.Tensor]
+PICKLES = (b"\x80", b"PK\x03\x04")  # how pickle's files begin, and the zips that torch.save writes
 OWN = "body."  # what the backbone's tensors are called in a saved `Network`
+
+
+def read_tensors(path: Path) -> Weights:
+    """The tensors of a safetensors file, which may be somebody else's.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is a pickle (reading one runs what is in it), broken, or has values that are not finite.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is no regular file")
+    try:
+        found = load_file(path)
+    except SafetensorError as problem:
+        with path.open("rb") as file:
+            is_pickle = file.read(4).startswith(PICKLES)
+        reason = "a pickle, which can run programs; only safetensors are read" if is_pickle else problem
+        raise ValueError(f"{path.name}: {reason}") from None
+    for name, value in found.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ValueError(f"{path.name}: {name} has values that are not finite")
+    return found
 
 
 def _efficientnet_lite(number: int) -> Callable[[nn.Module], Weights]:
@@ -97,8 +120,8 @@ def _from_hub(backbone: str, options: dict[str, Any]) -> Weights:
 
 def _from_file(path: Path, body: nn.Module) -> Weights:
     try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as problem:
+        found = read_tensors(path)
+    except (OSError, ValueError) as problem:
         raise DermalineError(f"recipe: weights: {path}: {problem}; give bundled, imagenet, none or a file") from None
     if own := {key.removeprefix(OWN): value for key, value in found.items() if key.startswith(OWN)}:
         return own

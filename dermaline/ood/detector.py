@@ -4,7 +4,6 @@ The features are of no model of ours, so one detector serves them all (Mahalanob
 without classes). It is a folder: the density, and what else is to be known, which names the density by its digest.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import digest, replacing, write_json
+from dermaline.base.files import digest, read_json, replacing, write_json
 from dermaline.base.parameters import Count, Fraction, Positive, Section, Size, checked
 from dermaline.evaluation.scores import Bools, Floats
 from dermaline.inference.conformal import lower_bound
+from dermaline.models.weights import read_tensors
 from dermaline.ood.density import Density
-from dermaline.ood.features import Extractor, extractor
+from dermaline.ood.features import WIDTH, Extractor, extractor
 
 DENSITY, FACTS = "density.safetensors", "detector.json"
 DIGITS = 4  # of a score: the same alone and among others
@@ -99,7 +98,7 @@ def require_split(folder: Path, splits: Iterable[str | None]) -> None:
 
 def _facts(folder: Path) -> Facts:
     with _clearly(folder):
-        return checked(Facts, json.loads((folder / FACTS).read_text(encoding="utf-8")), folder / FACTS)
+        return checked(Facts, read_json(folder / FACTS), folder / FACTS)
 
 
 @contextmanager
@@ -107,7 +106,7 @@ def _clearly(folder: Path) -> Iterator[None]:
     """What a broken detector raises, in one line."""
     try:
         yield
-    except (OSError, ValueError, TypeError, SafetensorError) as problem:
+    except (OSError, ValueError, TypeError) as problem:
         raise DermalineError(f"{folder}: not a detector ({problem}); run the stage ood") from None
 
 
@@ -123,5 +122,7 @@ def load(folder: Path, device: torch.device) -> Detector:
             raise DermalineError(
                 f"{folder / DENSITY}: not that of {FACTS}; run git checkout and dvc checkout, or dvc repro"
             )
-        density = Density(**load_file(folder / DENSITY))
+        density = Density(**read_tensors(folder / DENSITY))
+        if (density.mean.shape, density.whitening.shape) != ((WIDTH,), (WIDTH, WIDTH)):
+            raise ValueError(f"{DENSITY} is of other features")
     return Detector(extractor(facts.size, device), density, facts)

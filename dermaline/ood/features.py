@@ -13,6 +13,7 @@ from dermaline.models.weights import load_pretrained
 
 BACKBONE = "tf_efficientnet_lite0"
 STAGES = 5  # of its seven: what later ones make of a blank, or of noise, lies where lesions do
+WIDTH = 112  # of the maps after the last of these stages
 AT_ONCE = 64  # images
 
 

@@ -1,6 +1,5 @@
 """The network that outlines a lesion: a U-Net on a timm backbone, with its pretrained weights."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,12 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import replacing, write_json
-from dermaline.models.weights import load_pretrained
+from dermaline.base.files import read_json, replacing, write_json
+from dermaline.models.weights import load_pretrained, read_tensors
 from dermaline.params.segment import Segment
 
 FACTS = "segmentation.json"
@@ -68,12 +66,12 @@ def load(folder: Path) -> tuple[Segment, list[UNet]]:
         DermalineError: a file is missing or broken, or of another network.
     """
     try:
-        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        known = read_json(folder / FACTS)
         options, networks = Segment.model_validate(known["segment"]), []
         for number in range(known["networks"]):
             networks.append(UNet(options, pretrained=False).eval())
-            networks[-1].load_state_dict(load_file(folder / _name(number)))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as problem:
+            networks[-1].load_state_dict(read_tensors(folder / _name(number)))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise DermalineError(f"{folder}: no trained U-Nets ({reason}); run the segment stage") from None
     return options, networks

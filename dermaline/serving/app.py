@@ -63,6 +63,7 @@ class Limits(NamedTuple):
 
     waiting: int = 16  # requests that are accepted and not answered
     seconds: float = 60  # for an upload, and again for what is done with it
+    unhurried_seconds: float = 5  # of an upload, after which its place may be given to another request
     upload_bytes: int = 10_000_000
     images: int = 16  # of one request
     batch_images: int = 32
@@ -75,6 +76,7 @@ class Server:
     def __init__(self, service: Service, limits: Limits) -> None:
         self.service, self.limits, self.metrics = service, limits, Metrics()
         self.is_ready, self._waiting = False, 0
+        self._uploads: dict[asyncio.Timeout, float] = {}  # since when each lasts, the oldest first
         self.metrics.waiting.set_function(lambda: self._waiting)
         self.metrics.model.labels(service.model.version, service.model.hash).set(1)
 
@@ -132,7 +134,7 @@ class Server:
     @contextmanager
     def _place(self) -> Iterator[None]:
         """One of the places for requests that wait: had before a body is read, so that they bound the memory."""
-        if self._waiting >= self.limits.waiting:
+        if self._waiting >= self.limits.waiting and not self._hurried():
             raise _Full
         self._waiting += 1
         try:
@@ -140,10 +142,24 @@ class Server:
         finally:
             self._waiting -= 1
 
+    def _hurried(self) -> bool:
+        """Whether an upload was found to give up, the oldest: else a few that never end would keep all others out."""
+        now = asyncio.get_running_loop().time()
+        timeout, begun = next(iter(self._uploads.items()), (None, now))
+        if now - begun < self.limits.unhurried_seconds:
+            return False
+        self._uploads.pop(timeout)
+        timeout.reschedule(now)
+        return True
+
     async def _received(self, request: Request) -> tuple[list[Upload], dict[str, str]]:
         limits = self.limits
-        async with _in_time(limits.seconds, 408, "the upload took too long"):
-            return await receive(request, limits.upload_bytes, limits.images)
+        async with _in_time(limits.seconds, 408, "the upload took too long, or others needed its place") as timeout:
+            self._uploads[timeout] = asyncio.get_running_loop().time()
+            try:
+                return await receive(request, limits.upload_bytes, limits.images)
+            finally:
+                self._uploads.pop(timeout, None)
 
     async def _done(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Any]) -> list:
         """The results for those photographs that can be decoded, and what is wrong with the others, in order.
@@ -266,10 +282,10 @@ def _file(path: Path) -> Callable[[Request], Response]:
 
 
 @asynccontextmanager
-async def _in_time(seconds: float, status: int, why: str) -> AsyncIterator[None]:
+async def _in_time(seconds: float, status: int, why: str) -> AsyncIterator[asyncio.Timeout]:
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(seconds) as timeout:
+            yield timeout
     except TimeoutError:
         raise HTTPException(status, f"{why} ({seconds:g} s); try again later", {"Retry-After": RETRY_AFTER}) from None
 
