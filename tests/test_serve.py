@@ -364,6 +364,16 @@ def test_connections_that_say_nothing_do_not_keep_others_out(service, monkeypatc
             one.close()
 
 
+def test_what_lies_within_a_request_of_two_lengths_is_no_request(client):
+    within = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    lengths = b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % (5 + len(within))
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=5) as one:
+        one.sendall(b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lengths + within)
+        answer = b"".join(iter(lambda: one.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_token_guards_all_but_the_page_and_the_probes(service):
     with running(service, TOKEN) as client:
         for path in ("/", "/app.js", "/style.css", "/health"):

@@ -215,6 +215,9 @@ class _Guarded:
         await (refused or self._app)(scope, receive, answer)
 
     async def _refused(self, request: Request, receive: Receive) -> Response | None:
+        if {"content-length", "transfer-encoding"} <= set(request.headers):  # a proxy may see its end elsewhere
+            close = {"Connection": "close"}  # what follows may be no request of this client's (RFC 9112, 6.3)
+            return _error(HTTPException(400, "a length and chunks: send one of them", close))
         if self._token is None and not is_loopback(_host(request)):  # a site's name that leads here (DNS rebinding)
             why = "without a token, only localhost, 127.0.0.1 and [::1] are answered; name one of them as the host"
             return _error(await refusal(receive, 403, why))
