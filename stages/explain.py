@@ -49,9 +49,7 @@ def main() -> None:
         print(f"note: {problem}", file=sys.stderr)
     counts = {"images": len(sample), "lesions": sample["group"].nunique()}
     files.write_json(Path(f"metrics/explain/{name}.json"), {**counts, "checks": told})
-    path = Path(f"plots/explanations/{name}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    style.save(explanations(shown, name, told), path, DPI)
+    style.save(explanations(shown, name, told), Path(f"plots/explanations/{name}.png"), DPI)
 
 
 def pick(rows: pd.DataFrame) -> pd.DataFrame:

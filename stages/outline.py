@@ -43,9 +43,7 @@ def main() -> None:
         np.save(file, found)
     val, test = (measured(rows[rows["split"] == split], found) for split in ("val", "test"))
     files.write_json(Path("metrics/segmentation.json"), scores.report(val, test) if len(val) and len(test) else {})
-    figure = Path("plots/outlines.png")
-    figure.parent.mkdir(exist_ok=True)
-    style.save(outlined(test, examples(test, found)), figure, DPI)
+    style.save(outlined(test, examples(test, found)), Path("plots/outlines.png"), DPI)
 
 
 def outlines(networks: list[network.UNet], rows: pd.DataFrame, size: tuple[int, int], device: Fabric) -> np.ndarray:

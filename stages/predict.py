@@ -25,7 +25,8 @@ def main() -> None:
     name = sys.argv[1]
     folder = Path(f"models/{name}")
     member = load_member(folder, load(Compute, "compute").device, load(Predict, "predict"))
-    model, tables = digest(weights := folder / "model.safetensors"), []
+    weights, tables = folder / "model.safetensors", []
+    model = digest(weights)
     forget_finished(weights)
     for split in ("val", "test"):
         rows = read_split(split).assign(split=split)

@@ -24,6 +24,8 @@ from dermaline.segmentation import network
 from dermaline.segmentation.train import train
 from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
 
+MODELS = Path("models/segmentation")
+
 
 def main() -> None:
     options = load(Segment, "segment")
@@ -37,7 +39,7 @@ def main() -> None:
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
     device.print(f"training {options.folds} networks on {in_words(device)}, {precision}", flush=True)
     folds[~known] = -1
-    enough = known.any() and len(folds[folds >= 0].unique()) == options.folds
+    enough = len(folds[folds >= 0].unique()) == options.folds
     if not enough:
         print(f"note: {int(known.sum())} outlines of {len(known)}: too few to learn from", file=sys.stderr)
     trained = train(options, images, folds, device, scratch, partial(print, flush=True)) if enough else []
@@ -49,8 +51,8 @@ def main() -> None:
         "precision": precision,
         "torch": torch.__version__,
     }
-    network.save(folder := Path("models/segmentation"), trained, options, facts)
-    scratch.finish(folder / network.FACTS)
+    network.save(MODELS, trained, options, facts)
+    scratch.finish(MODELS / network.FACTS)
 
 
 def examples(rows: pd.DataFrame, size: Size, device: torch.device) -> tuple[list[Photographs], torch.Tensor]:

@@ -82,7 +82,8 @@ def main() -> None:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
-    model_io.save(folder := Path(f"models/{name}"), best, recipe, facts)
+    folder = Path(f"models/{name}")
+    model_io.save(folder, best, recipe, facts)
     scratch.finish(folder / "model.safetensors")
 
 

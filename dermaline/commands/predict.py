@@ -28,6 +28,7 @@ from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
 
 BACKEND = "onnx: compute in onnxruntime, on a CPU; quicker for hundreds of images (default: %(default)s)"
+QUICK = {"tta": "none", "grid": (1, 1)}  # at each scale the middle, as it is
 Predictor = Callable[[photographs.Block], Prediction]
 
 
@@ -58,7 +59,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
     models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
     parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
-    parser.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
+    views = parser.add_mutually_exclusive_group()
+    views.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
+    views.add_argument("--quick", action="store_true", help="one view at each scale: docs/using-a-model.md")
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +151,8 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
 
 def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: whole.Params) -> Ensemble:
     """The models of a selection, on the device and with the views that the options name."""
-    how = (selection.decision, options.device, params.predict, params.prepare.size, options.tta)
+    changes = QUICK if options.quick else {"tta": options.tta} if options.tta else None
+    how = (selection.decision, options.device, params.predict, params.prepare.size, changes)
     return load_ensemble(selection.folders, *how)
 
 

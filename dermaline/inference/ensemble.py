@@ -75,12 +75,17 @@ class Ensemble(NamedTuple):
 
 
 def load_ensemble(
-    folders: Sequence[Path], decision: Decision, device: str, otherwise: Predict, prepared: Size, tta: str | None = None
+    folders: Sequence[Path],
+    decision: Decision,
+    device: str,
+    otherwise: Predict,
+    prepared: Size,
+    changes: Mapping[str, object] | None = None,
 ) -> Ensemble:
     """Load model folders, in the order of the decision's recipes.
 
     What a folder's `recipe.json` says (at which size images are decoded, as released ones also which views) holds;
-    what it does not, is as `prepared` and `otherwise` say. `tta` overrules both.
+    what it does not, is as `prepared` and `otherwise` say. `changes` of views overrule both.
 
     Raises:
         DermalineError: a folder, the device or the views do not do.
@@ -89,7 +94,7 @@ def load_ensemble(
     for folder in folders:
         stated = read_model_info(folder)
         views = checked(Predict, stated.get("predict", otherwise), folder / "recipe.json", "predict")
-        views = views.model_copy(update={"tta": tta or views.tta})
+        views = views.model_copy(update=changes)
         members.append(load_member(folder, device, views, portable=False))
         sizes.append(checked(Size, stated.get("prepared_size", prepared), folder / "recipe.json", "prepared_size"))
     return Ensemble(members, sizes, decision)
