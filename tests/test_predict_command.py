@@ -245,6 +245,22 @@ def test_in_onnxruntime_it_is_the_same_in_fp32_whatever_the_recipe_computes_in(p
     assert (found[list(CLASSES)] - rounded[list(CLASSES)]).abs().max(axis=None) > 1e-4
 
 
+def test_quick_is_the_middle_of_the_photograph_at_each_scale(predict, tmp_path):
+    stated = {"prepared_size": [96, 128], "predict": {"tta": "flips", "grid": [3, 3], "scales": 3}}
+    save_model(tmp_path / "mixed", 1, stated, view="mixed", crop_from=(96, 128))
+    words = ("single.bmp", "--model", str(tmp_path / "mixed"))
+    network, recipe = load(tmp_path / "mixed")
+    image = torch.tensor(decode(photograph(8, "BMP"), (96, 128), 50)[None]).permute(0, 3, 1, 2)
+    seen = [resized(image, size) for size in ((32, 48), (55, 78), (96, 128))]  # at each, a window of 32 x 48
+    seen = [
+        one[..., (h := (one.shape[2] - 32) // 2) : h + 32, (w := (one.shape[3] - 48) // 2) : w + 48] for one in seen
+    ]
+    expected = np.mean([probabilities(network, one, setup_fabric("cpu", "32-true")).numpy() for one in seen], axis=0)
+    assert recipe.size == (32, 48)
+    np.testing.assert_allclose(predict(*words, "--quick")[list(CLASSES)], expected, atol=2e-6)
+    assert np.abs(predict(*words)[list(CLASSES)] - expected).max(axis=None) > 1e-4
+
+
 def test_a_model_that_states_its_preparation_is_prepared_so(predict, project, tmp_path):
     save_model(
         tmp_path / "stated", 1, {"prepared_size": [40, 60], "predict": {"tta": "none", "grid": [3, 3], "scales": 3}}

@@ -233,7 +233,7 @@ def replaced(name: str, path: tuple, value: object) -> Change:
 
 def json_tries(root: Path, count: int) -> Iterator[Change]:
     """Values of other kinds and sizes, drawn; and whole files that are no such JSON."""
-    draw = random.Random(0)  # noqa: S311  no secret
+    draw = random.Random(0)
     for name in JSONS.values():
         for text in (b"", b"{", b"null", b"[]", b"[" * 10**6, b'{"a":' * 10**6, b"1" * 10**5, b"\xff\xfe", b"NaN"):
             yield written(name, text, anew=False)

@@ -63,6 +63,7 @@ def pages() -> dict[Path, dict[str, str]]:
         },
         Path("docs/using-a-model.md"): {
             "sizes": validation_table(pd.read_csv(DATA / "sizes.csv")),
+            "views": validation_table(pd.read_csv(DATA / "views.csv")),
             "ood": markdown(*out_of_distribution(_json(released / "ood.json"))),
         },
         Path("docs/outlines.md"): {
