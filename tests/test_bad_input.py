@@ -41,6 +41,7 @@ def test_bad_input_is_one_line_that_names_it_and_leaves_nothing(family, case):
 def test_cases_are_many_and_called_differently():
     named = [(family, one.name) for family in FAMILIES for one in cases(family)]
     assert len(set(named)) == len(named) >= 120
+    assert len(SOME) == sum(map(len, MENDED.values()))
 
 
 @pytest.mark.parametrize(("rows", "decoder"), [(images, decode), (masks, decode_mask)], ids=["images", "masks"])
