@@ -27,6 +27,7 @@ import torch
 import uvicorn
 from closure import ROOT
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from serving import wait_until
 from test_predict_command import DECISION, photograph, save_model
 
@@ -558,6 +559,16 @@ def test_a_model_that_wants_photographs_larger_than_any_memory_is_refused(projec
     (tmp_path / "first/recipe.json").write_text(json.dumps(known | {"prepared_size": [10**6, 10**6]}))
     with pytest.raises(DermalineError, match=r"first/recipe\.json: prepared_size\.0: 1000000 is outside 16 to 4096"):
         serve.load_service(options("--model", str(tmp_path / "first")))
+
+
+def test_a_network_whose_sums_overflow_is_not_ready_and_says_so(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    shutil.copytree("models/first", tmp_path / "first")
+    weights = {name: value * 1e30 for name, value in load_file(tmp_path / "first/model.safetensors").items()}
+    save_file(weights, tmp_path / "first/model.safetensors")
+    service = serve.load_service(options("--model", str(tmp_path / "first"), "--tta", "none"))
+    with pytest.raises(DermalineError, match="first: its probabilities are no numbers; train it anew"):
+        service.predict([service.blank()])
 
 
 def test_models_of_one_name_are_refused_for_answers_could_not_tell_them_apart(project, service, tmp_path):

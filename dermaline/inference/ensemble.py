@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size, checked
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.evaluation.tables import SUSPECTED
@@ -64,9 +65,15 @@ class Ensemble(NamedTuple):
         Args:
             images: for each of `prepared_sizes` uint8 [N, height, width, 3], as `data.decode.decode` makes them.
             metadata: float [N, M] as `data.metadata.encode` makes it, or None when nothing is known.
+
+        Raises:
+            DermalineError: a network gives no numbers.
         """
         packed = [torch.from_numpy(images[size]).permute(0, 3, 1, 2) for size in self.prepared_sizes]
         raw = [member(some, metadata) for member, some in zip(self.members, packed, strict=True)]
+        for name, found in zip(self.decision.recipes, raw, strict=True):
+            if not np.isfinite(found).all():
+                raise DermalineError(f"{name}: its probabilities are no numbers; train it anew, or use another model")
         calibrated, predicted = self.decision.apply(raw)
         decision = self.decision
         is_melanoma_suspect = None if decision.melanoma_threshold is None else decision.suspects_melanoma(calibrated)
