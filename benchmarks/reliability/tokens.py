@@ -109,7 +109,7 @@ def commands(secret: Path) -> Iterator[tuple[str, list[str]]]:
     yield "no zip", [*DVC, "exp", "run", "--queue", *KAGGLE]
     yield "no zip", [*DVC, "exp", "run", "--run-all"]
     yield "refuse", [*DVC, "exp", "run", *lacking]
-    yield "refuse", [*DVC, "exp", "run", "-n", "good", "-S", "data.synthetic.seed=1"]
+    yield "refuse", [*DVC, "exp", "run", "-n", "good", "-S", "data.source=synthetic"]
     yield "refuse", [*DVC, "exp", "show", "--json"]
     yield "refuse", [*OURS, "predict", "lesion.jpg", "--last-run", "--device", "cpu"]
     yield "refuse", [*OURS, "predict", "none.jpg"]
