@@ -75,12 +75,16 @@ def pulled(base: Repository, folder: Path, config: Config, tools: Path | None) -
     if changed := clone.run("git status --porcelain"):
         return f"changed {changed}"
     (clone.folder / "dvc.lock").unlink()  # what the run-cache is for: it knows what `download` made, and so on
-    return f"ran {stages}" if (stages := ran(clone.run("dvc repro split"))) else ""
+    return f"ran {stages}" if (stages := ran(clone.run("dvc repro prepare"))) else ""
 
 
 def with_tools(repository: Repository, tools: Path | None) -> Repository:
-    if tools:
-        path = f"{tools.absolute()}{os.pathsep}{repository.environment['PATH']}"
+    if tools:  # its dvc, but not its python
+        own = repository.folder.parent / "bin"
+        own.mkdir(exist_ok=True)
+        if not (own / "dvc").exists():
+            (own / "dvc").symlink_to(tools.absolute() / "dvc")
+        path = f"{own}{os.pathsep}{repository.environment['PATH']}"
         repository.environment = repository.environment | {"PATH": path}
     return repository
 
