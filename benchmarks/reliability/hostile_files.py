@@ -208,7 +208,9 @@ def weights_tries() -> Iterator[Change]:
             yield changed_weights(name, partial(filled, value))
         yield changed_weights(name, lambda weights: weights.clear())
         yield changed_weights(name, lambda weights: weights.update(next_one=torch.zeros(3)))
-        yield changed_weights(name, lambda weights: weights.update({key: weights[key][:0] for key in list(weights)}))
+        yield changed_weights(
+            name, lambda weights: weights.update({key: weights[key].flatten()[:0] for key in weights})
+        )
         yield changed_weights(name, lambda weights: weights.update({key: weights[key].char() for key in weights}))
 
 
