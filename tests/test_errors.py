@@ -14,7 +14,7 @@ from dermaline.base.files import write_text
 
 @pytest.fixture(autouse=True)
 def _no_debug(monkeypatch):
-    monkeypatch.delenv(DEBUG, raising=False)
+    monkeypatch.setenv(DEBUG, "")  # which is undone, whatever --debug sets
 
 
 def end(problem: BaseException) -> str:

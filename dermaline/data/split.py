@@ -17,7 +17,7 @@ def read_index(path: Path) -> pd.DataFrame:
     """Read the index that `prepare` wrote: a row an image, ids as strings.
 
     Raises:
-        DermalineError: it is missing, no table, or has no rows.
+        DermalineError: it is missing, no table, or has no rows or no image ids.
     """
     try:
         index = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "group": str})
@@ -27,6 +27,8 @@ def read_index(path: Path) -> pd.DataFrame:
         raise DermalineError(f"{path}: not a CSV table ({problem}); run the prepare stage again") from None
     if index.empty:
         raise DermalineError(f"{path}: has no rows; run the prepare stage again")
+    if "image_id" not in index or index["image_id"].isna().any():
+        raise DermalineError(f"{path}: image_id is missing; run the prepare stage again")
     return index
 
 
@@ -51,7 +53,7 @@ def split_images(index: pd.DataFrame, options: Split) -> pd.Series:
         DermalineError: a column is missing (never a split by image instead), or a diagnosis has too few groups to have
             one on every side.
     """
-    for column in ("image_id", "lesion_id", "group", "dx"):
+    for column in ("lesion_id", "group", "dx"):
         if column not in index or index[column].isna().any():
             raise DermalineError(f"data/prepared/index.csv: {column} is missing; a split by image would leak")
     group = index.image_id if options.unit == "image" else index.group
