@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +70,14 @@ def as_alone(together: pd.DataFrame, alone: pd.DataFrame) -> None:
     assert together.train_loss.iloc[-1] < together.train_loss.iloc[0]
 
 
+@pytest.fixture
+def nothing_kept(project, alone):
+    """No checkpoint of a training that ended: the next one would go on from it, until a stage has read its model."""
+    shutil.rmtree(project / ".scratch")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_kept")
 def test_two_processes_have_the_loss_curve_of_one(project, alone):
     together, said = train(project, "torchrun")
     as_alone(together, alone)
@@ -81,6 +89,7 @@ def test_two_processes_have_the_loss_curve_of_one(project, alone):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_kept")
 def test_killed_and_started_again_they_go_on_from_the_last_epoch_to_the_same_curve(project, alone):
     training = started(project, "fabric")
     assert any(line.startswith("epoch 1 ") for line in training.stdout)
