@@ -27,6 +27,7 @@ from dermaline.inference.member import load_member
 from dermaline.inference.predict import View, whole
 from dermaline.models.backbone import input_size
 from dermaline.models.colour import shades_of_gray
+from dermaline.params.evaluate import Evaluate
 from dermaline.params.predict import Predict
 from dermaline.params.whole import read as read_params
 
@@ -44,9 +45,7 @@ def main() -> None:
     seen = {name: Seen(name, rows) for name in chosen.models}
 
     def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
-        shares = [dict(zip(CLASSES, member.T, strict=True)) for member in members]
-        tables = {str(number): rows.assign(split="val", model="", **of) for number, of in enumerate(shares)}
-        return cross_fitted(tables, train_images, options.model_copy(update=changes))
+        return decided_on(rows, members, train_images, options.model_copy(update=changes))
 
     first, *others = seen.values()
     plain = first.found()
@@ -64,6 +63,15 @@ def main() -> None:
     found = keep("ideas", chosen, table, first.member.device)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
     print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
+
+
+def decided_on(
+    rows: pd.DataFrame, members: Sequence[np.ndarray], train_images: dict[str, int], options: Evaluate
+) -> pd.DataFrame:
+    """Validation rows, decided by the mean of members' probabilities [N, 7]: see `cross_fitted`."""
+    shares = [dict(zip(CLASSES, member.T, strict=True)) for member in members]
+    tables = {str(number): rows.assign(split="val", model="", **of) for number, of in enumerate(shares)}
+    return cross_fitted(tables, train_images, options)
 
 
 class Seen:

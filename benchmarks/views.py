@@ -7,12 +7,10 @@ results/DATA/views.csv, with how often a network looks at a photograph.
 """
 
 from benchmarks.asked import asked, keep
-from benchmarks.ideas import Seen
+from benchmarks.ideas import Seen, decided_on
 from dermaline.base import errors
-from dermaline.base.classes import CLASSES
 from dermaline.data.batches import read_split
 from dermaline.exporting.onnx_network import in_onnxruntime
-from dermaline.inference.decided import cross_fitted
 from dermaline.inference.views import scales, tta_views
 from dermaline.models.backbone import input_size
 from dermaline.params.whole import read as read_params
@@ -34,14 +32,9 @@ def main() -> None:
     table, looks = {}, []
     for tta, grid in ((params.predict.tta, params.predict.grid), *FEWER):
         changes = {"tta": tta, "grid": grid}
-        found = [one.found(**changes) for one in seen]
-        tables = {
-            name: rows.assign(split="val", model="", **dict(zip(CLASSES, each.T, strict=True)))
-            for name, each in zip(chosen.models, found, strict=True)
-        }
         looks.append(views_of(seen[0], **changes))
         name = f"grid {grid[0]} x {grid[1]}, tta {tta}: {looks[-1]} views"
-        table[name] = cross_fitted(tables, train_images, params.evaluate)
+        table[name] = decided_on(rows, [one.found(**changes) for one in seen], train_images, params.evaluate)
         print(name, flush=True)
     found = keep("views", chosen, table, seen[0].member.device)
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]

@@ -99,7 +99,9 @@ def project(root: Path) -> None:
 
 def use(root: Path) -> None:
     """Predict as the commands `predict` and `serve` do; the outlines' networks are loaded, and the model's weights."""
-    options = argparse.Namespace(model=[], decision=None, last_run=True, tta="none", quick=False, device="cpu")
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    options = parser.parse_args(["--last-run", "--tta", "none", "--device", "cpu"])
     with chdir(root):
         service = serve.load_service(options)
         (found,) = service.predict([service.decode(Upload("lesion.jpg", photograph()))])
