@@ -1,6 +1,7 @@
 """Which of the project's files a stage script imports, directly or not, read from the source."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,12 +40,19 @@ def code_deps(script: Path) -> list[str]:
 
 def has_code(path: Path) -> bool:
     """Whether there is more in a file than a docstring."""
-    return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
+    return any(not isinstance(node, ast.Expr) for node in parsed(path).body)
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The source as a tree: every file is read for many stages."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def _imports(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,6 +60,7 @@ def _imports(path: Path) -> set[str]:
     return {name for name in names if name.split(".")[0] in PACKAGES}
 
 
+@cache
 def _files(name: str) -> list[Path]:
     """The module that a dotted name means (its last part may be a function) and the packages around it."""
     parts = name.split(".")

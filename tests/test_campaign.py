@@ -101,6 +101,7 @@ def test_without_time_nothing_is_done(project):
     assert trainings(project) == []
 
 
+@pytest.mark.slow
 def test_with_time_all_is_done_once(done, project):
     assert "2 of 2 rows are done" in done
     folders = trainings(project)
@@ -126,6 +127,7 @@ def scikit_learn(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_every_image_is_tested_once_and_pooled_numbers_and_deviations_are_those_of_scikit_learn(project):
     tables = [pd.read_csv(one / "flips-3x3-3.csv", dtype={"image_id": str}) for one in trainings(project)]
@@ -143,6 +145,7 @@ def test_every_image_is_tested_once_and_pooled_numbers_and_deviations_are_those_
     assert (row.seeds, row.folds) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     before = trainings(project)
@@ -168,6 +171,7 @@ def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
     assert pd.read_csv("results/synthetic/broken.csv").model.tolist() == ["plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     first, second = trainings(project)
@@ -216,6 +220,7 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
     assert plan.jobs(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
     table = pd.read_csv(project / "results/synthetic/tiny.csv")

@@ -167,6 +167,7 @@ def ready(image) -> Path:
     return image
 
 
+@pytest.mark.slow
 def test_it_serves_as_a_stranger_who_can_write_nothing_and_is_healthy_when_it_predicts(ready):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

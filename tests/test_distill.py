@@ -48,6 +48,7 @@ def test_the_soft_part_is_least_where_student_and_teachers_agree():
     assert agreeing.grad.abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_student_of_teachers_alone_comes_to_say_what_they_say(tmp_path, monkeypatch):
     """With no share for the labels, and labels that say otherwise."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

@@ -138,7 +138,9 @@ def test_the_list_of_ham10000_is_of_its_images_each_pair_once():
     assert not any(map(ham10000.has, ("ISIC_0024305", "ISIC_0034321", "ISIC_24306", "SYN_0024306", "ISIC_0024306_a")))
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["HAM10000's", "others"])
+@pytest.mark.parametrize(
+    "own", [pytest.param(False, id="HAM10000's"), pytest.param(True, id="others", marks=pytest.mark.slow)]
+)
 def test_groups_do_not_depend_on_the_size_nor_on_the_copy(own, tmp_path, monkeypatch):
     """Of two copies, one half as large and recompressed, at three sizes each: the same index of groups."""
     names = [f"X_{n}" for n in range(12)] if own else [*ham10000.PAIRS[3], *(f"ISIC_00{24306 + n}" for n in range(10))]

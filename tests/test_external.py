@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from stage import run_stage
 from test_duplicates import SHIFT, facts, frame, jpeg
 from test_predict_command import DECISION, save_model
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.sources.archive import writing
 from stages import external
@@ -82,7 +82,6 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project,
 )
 def test_what_is_not_there_or_not_the_last_run_s_is_one_line(project, change, said):
     change(project)
-    result = run_stage(project, "external", "clinic")
-    assert result.returncode == 1
-    assert said in result.stderr.splitlines()[-1]
+    with pytest.raises(DermalineError, match=said):
+        external.main()
     assert not (project / "metrics/external").exists()

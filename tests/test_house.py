@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from closure import ROOT, code_deps, has_code, imported_files
+from closure import ROOT, code_deps, has_code, imported_files, parsed
 from ruamel.yaml import YAML
 
 import stages
@@ -62,7 +62,7 @@ def packages(script: Path) -> set[str]:
     """The packages of others that a script imports, directly or not."""
     found = set()
     for path in imported_files(script):
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        for node in ast.walk(parsed(ROOT / path)):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

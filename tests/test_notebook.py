@@ -67,6 +67,7 @@ def test_every_cell_runs_and_agrees_with_the_run(project, capsys):
     assert names["leaked"](names["index"], names["split_images"](names["index"], names["by_image"])) > 0.1
 
 
+@pytest.mark.slow
 def test_it_starts_in_its_own_folder_too_and_draws_outlines_where_there_are_some(project, monkeypatch):
     shape = np.load(project / "data/prepared/images.npy", mmap_mode="r").shape[:3]
     masks = np.zeros(shape, np.uint8)

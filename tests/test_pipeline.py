@@ -41,21 +41,8 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("  - 64\n  - 64\n", "  - 32\n  - 64\n"),
     ("  precision: portable\n", "  precision: 32-true\n"),
 )
-EVERYTHING = [
-    "download",
-    "prepare",
-    "split",
-    "train@lite0",
-    "predict@lite0",
-    "evaluate",
-    "plot",
-    "explain@lite0",
-    "segment",
-    "outline",
-    "ood",
-    "report",
-    "export",
-]
+TO_FIGURES = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+AFTER = ["explain@lite0", "segment", "outline", "ood", "report", "export"]  # minutes: the rest of `dvc repro`
 
 
 def ran(said: str) -> list[str]:
@@ -79,9 +66,9 @@ class Repository:
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def repro(self) -> list[str]:
+    def repro(self, target: str = "") -> list[str]:
         """Run `dvc repro`; the stages that ran, in order."""
-        return ran(self.run("dvc repro"))
+        return ran(self.run(f"dvc repro {target}"))
 
     def edit(self, old: str, new: str, file: str = "params.yaml") -> None:
         path = self.folder / file
@@ -103,82 +90,49 @@ def repository(tmp_path_factory) -> Repository:
         repository.edit(old, new)
     repository.run("git init -q")
     repository.run("dvc init -q")
-    assert repository.repro() == EVERYTHING
+    assert repository.repro("plot") == TO_FIGURES
     repository.commit("first")
     return repository
 
 
 @pytest.fixture(autouse=True)
 def restored(repository):
-    """Each test starts and ends at the first commit, with its outputs."""
+    """Each test starts and ends at the last commit, with its outputs."""
     yield
     repository.run("git reset -q --hard")
-    repository.run("dvc checkout -q")
+    repository.run("dvc checkout -q --force --allow-missing")
+
+
+@pytest.fixture(scope="module")
+def whole(repository) -> Repository:
+    """The same with every stage run: for the tests at the end, which are slow."""
+    assert repository.repro() == AFTER
+    repository.commit("whole")
+    return repository
 
 
 def test_a_second_repro_runs_nothing_and_leaves_nothing_behind(repository):
-    assert repository.repro() == []
+    assert repository.repro("plot") == []
     assert repository.run("git status --porcelain") == ""
-
-
-def test_the_maps_are_drawn_and_checked(repository):
-    told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
-    assert 20 <= told["lesions"] <= told["images"] <= 40
-    assert list(told["checks"]) == ["inside", "pointing", "deletion", "insertion", "random_weights"]
-    with Image.open(repository.folder / "plots/explanations/lite0.png") as figure:
-        assert min(figure.size) > 500
-
-
-def test_the_report_is_of_the_run_and_the_same_bytes_each_time(repository):
-    page = repository.folder / "report/index.html"
-    made = page.read_bytes()
-    assert b"Generated images" in made
-    assert b"Missing:" not in made
-    details = json.loads((repository.folder / "metrics/details.json").read_text())["lite0"]["image_level"]
-    assert f"{details['balanced_accuracy']:.3f} (".encode() in made
-    repository.run("dvc repro --force --single-item report")
-    assert page.read_bytes() == made
-
-
-def test_without_outlines_what_needs_one_is_left_out(repository):
-    masks = repository.folder / "data/prepared/masks.npy"
-    masks.rename(repository.folder / "masks.npy")
-    try:
-        repository.run("python -m stages.explain lite0")
-    finally:
-        (repository.folder / "masks.npy").rename(masks)
-        (repository.folder / "plots/explanations/lite0.png").unlink()  # or `dvc checkout` asks before it replaces it
-    told = json.loads((repository.folder / "metrics/explain/lite0.json").read_text())
-    assert list(told["checks"]) == ["deletion", "insertion", "random_weights"]
 
 
 def test_a_plot_colour_runs_only_plot(repository):
     repository.edit("palette: colorblind", "palette: deep")
-    assert repository.repro() == ["plot", "report"]
-
-
-@pytest.mark.slow  # tests/test_house.py holds dvc.yaml to what it shows
-def test_another_size_is_another_run_also_for_the_run_cache(repository):
-    repository.edit("  - 32\n  - 64\n  folds", "  - 64\n  - 32\n  folds")
-    assert ran(repository.run("dvc repro segment")) == ["segment"]
-    known = json.loads((repository.folder / "models/segmentation/segmentation.json").read_text())
-    assert known["segment"]["size"] == [64, 32]
-    repository.edit("  - 64\n  - 32\n  folds", "  - 32\n  - 64\n  folds")
-    assert ran(repository.run("dvc repro segment")) == []  # the first is found again
+    assert repository.repro("plot") == ["plot"]
 
 
 def test_a_bootstrap_setting_runs_no_network(repository):
     repository.edit("bootstrap: 20", "bootstrap: 30")
     assert ran(repository.run("dvc repro evaluate")) == ["evaluate"]
     changed = json.loads(repository.run("dvc status --json"))
-    assert set(changed) <= {"plot", "report"}
+    assert set(changed) & set(TO_FIGURES) <= {"plot"}
 
 
 def test_a_new_recipe_is_one_training(repository):
     (repository.folder / "recipes/other.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 7\n")
     repository.edit("- lite0\n", "- lite0\n- other\n")
-    stages = ran(repository.run("dvc repro plot"))
-    assert sorted(stages) == ["evaluate", "plot", "predict@other", "split", "train@other"]  # the split checks the name
+    stages = ran(repository.run("dvc repro evaluate"))
+    assert sorted(stages) == ["evaluate", "predict@other", "split", "train@other"]  # the split checks the name
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
     repository.edit("- other\n", "")
@@ -194,14 +148,14 @@ def test_a_new_recipe_is_one_training(repository):
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
     repository.edit("mixup: 0.2", "mixup: 0.3", "recipes/lite0_ham.yaml")
-    assert repository.repro() == []
+    assert repository.repro("plot") == []
 
 
 def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc_uses_it(repository):
     name = "../kept;touch ran"
     repository.edit("- lite0\n", f'- "{name}"\n')
     (repository.folder / name[3:]).mkdir()  # where DVC would make room for the model
-    done = repository.attempt("dvc repro")
+    done = repository.attempt("dvc repro plot")
     assert ran(done.stdout) == ["split"]
     assert f"error: params.yaml: ensemble: '{name}' is no name" in done.stderr
     assert (repository.folder / name[3:]).is_dir()
@@ -256,3 +210,53 @@ def test_the_model_of_the_last_run_can_be_had_from_another_repository(repository
     other.run(f"dvc import -q {repository.folder} models/lite0")
     for folder in ("got", "lite0"):
         assert (other.folder / folder / "model.safetensors").read_bytes() == model
+
+
+@pytest.mark.slow
+def test_a_second_repro_of_all_runs_nothing_and_leaves_nothing_behind(whole):
+    assert whole.repro() == []
+    assert whole.run("git status --porcelain") == ""
+
+
+@pytest.mark.slow
+def test_the_maps_are_drawn_and_checked(whole):
+    told = json.loads((whole.folder / "metrics/explain/lite0.json").read_text())
+    assert 20 <= told["lesions"] <= told["images"] <= 40
+    assert list(told["checks"]) == ["inside", "pointing", "deletion", "insertion", "random_weights"]
+    with Image.open(whole.folder / "plots/explanations/lite0.png") as figure:
+        assert min(figure.size) > 500
+
+
+@pytest.mark.slow
+def test_the_report_is_of_the_run_and_the_same_bytes_each_time(whole):
+    page = whole.folder / "report/index.html"
+    made = page.read_bytes()
+    assert b"Generated images" in made
+    assert b"Missing:" not in made
+    details = json.loads((whole.folder / "metrics/details.json").read_text())["lite0"]["image_level"]
+    assert f"{details['balanced_accuracy']:.3f} (".encode() in made
+    whole.run("dvc repro --force --single-item report")
+    assert page.read_bytes() == made
+
+
+@pytest.mark.slow
+def test_without_outlines_what_needs_one_is_left_out(whole):
+    masks = whole.folder / "data/prepared/masks.npy"
+    masks.rename(whole.folder / "masks.npy")
+    try:
+        whole.run("python -m stages.explain lite0")
+    finally:
+        (whole.folder / "masks.npy").rename(masks)
+        (whole.folder / "plots/explanations/lite0.png").unlink()  # or `dvc checkout` asks before it replaces it
+    told = json.loads((whole.folder / "metrics/explain/lite0.json").read_text())
+    assert list(told["checks"]) == ["deletion", "insertion", "random_weights"]
+
+
+@pytest.mark.slow  # tests/test_house.py holds dvc.yaml to what it shows
+def test_another_size_is_another_run_also_for_the_run_cache(whole):
+    whole.edit("  - 32\n  - 64\n  folds", "  - 64\n  - 32\n  folds")
+    assert ran(whole.run("dvc repro segment")) == ["segment"]
+    known = json.loads((whole.folder / "models/segmentation/segmentation.json").read_text())
+    assert known["segment"]["size"] == [64, 32]
+    whole.edit("  - 64\n  - 32\n  folds", "  - 32\n  - 64\n  folds")
+    assert ran(whole.run("dvc repro segment")) == []  # the first is found again

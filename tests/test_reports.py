@@ -75,6 +75,7 @@ def test_the_table_grows_by_a_row_an_epoch_and_a_resumed_training_keeps_its_rows
         assert [values[epoch] for epoch in table.epoch] == pytest.approx(table[name].tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_on_a_terminal_a_bar_counts_the_images_of_the_whole_training(project):
     (project / "recipes/lite0.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 3\n")
     ours, theirs = pty.openpty()
@@ -108,6 +109,7 @@ def test_the_rate_of_an_epoch_is_its_largest(monkeypatch, tmp_path):
     assert second == pytest.approx(0.01 * (1 + math.cos(math.pi * 2 / 5)) / 2)  # step 3 of 6; step 0 is the warm-up
 
 
+@pytest.mark.slow
 def test_without_its_package_tensorboard_is_refused_in_one_line(project, tmp_path, monkeypatch):
     (tmp_path / "tensorboard").mkdir()
     (tmp_path / "tensorboard/__init__.py").write_text("raise ImportError('not here')\n")

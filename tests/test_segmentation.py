@@ -121,6 +121,7 @@ class Stopped(Exception):
     """What a test stops a training with."""
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_same_bits(fabric, tmp_path):
     given_ = (options(epochs=3), [in_memory(disks(8, 1))], torch.arange(8) % 2, fabric)
     whole = train(*given_, ResumeCheckpoint(str(tmp_path / "whole")), lambda line: None)

@@ -83,6 +83,7 @@ def test_an_epoch_of_another_view_is_never_kept(trained):
     assert torch.equal(best[name], (weights[0][name] + weights[1][name]) / 2)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_ends_with_the_same_bits(trained, monkeypatch):
     whole = trained("whole").run()
     for stop in (1, 2):  # after the first phase, and inside the second
