@@ -5,6 +5,7 @@ A grid of three learning rates with another seed, with trainings of one epoch: h
 a clone of it.
 """
 
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,7 +24,8 @@ def main() -> None:
         folder = Path(name, "clone")
         subprocess.run(["git", "clone", "-q", ".", str(folder)], check=True)
         params = folder / "params.yaml"
-        params.write_text(params.read_text(encoding="utf-8").replace("epochs: 6", "epochs: 1"), encoding="utf-8")
+        text = params.read_text(encoding="utf-8")  # changed as text: the lines that an experiment touches are counted
+        params.write_text(re.sub(r"(name: all\n    epochs: )\d+", r"\g<1>1", text), encoding="utf-8")
         run(folder, "dvc repro")
         commit(folder)
         run(folder, "dvc exp run --queue -S train.lr=5e-4,1e-3,2e-3 -S train.seed=1")
