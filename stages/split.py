@@ -6,13 +6,11 @@ from dermaline.base.errors import run
 from dermaline.base.files import write_json, write_text
 from dermaline.base.parameters import load
 from dermaline.data.split import SPLITS, leaked, read_index, split_images
-from dermaline.params import whole
 from dermaline.params.split import Split
 
 
 def main() -> None:
     options = load(Split, "split")
-    whole.ensemble()  # refuses bad names before DVC makes paths and commands of them
     index = read_index(Path("data/prepared/index.csv"))
     index["split"] = split_images(index, options)
     write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))

@@ -41,7 +41,7 @@ SMALL = (  # what is made small, in the words of params.yaml
     ("  - 64\n  - 64\n", "  - 32\n  - 64\n"),
     ("  precision: portable\n", "  precision: 32-true\n"),
 )
-TO_FIGURES = ["download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
+TO_FIGURES = ["check", "download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
 AFTER = ["explain@lite0", "segment", "outline", "ood", "report", "export"]  # minutes: the rest of `dvc repro`
 
 
@@ -118,12 +118,12 @@ def test_a_second_repro_runs_nothing_and_leaves_nothing_behind(repository):
 
 def test_a_plot_colour_runs_only_plot(repository):
     repository.edit("palette: colorblind", "palette: deep")
-    assert repository.repro("plot") == ["plot"]
+    assert repository.repro("plot") == ["check", "plot"]
 
 
 def test_a_bootstrap_setting_runs_no_network(repository):
     repository.edit("bootstrap: 20", "bootstrap: 30")
-    assert ran(repository.run("dvc repro evaluate")) == ["evaluate"]
+    assert ran(repository.run("dvc repro evaluate")) == ["check", "evaluate"]
     changed = json.loads(repository.run("dvc status --json"))
     assert set(changed) & set(TO_FIGURES) <= {"plot"}
 
@@ -132,7 +132,7 @@ def test_a_new_recipe_is_one_training(repository):
     (repository.folder / "recipes/other.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 7\n")
     repository.edit("- lite0\n", "- lite0\n- other\n")
     stages = ran(repository.run("dvc repro evaluate"))
-    assert sorted(stages) == ["evaluate", "predict@other", "split", "train@other"]  # the split checks the name
+    assert sorted(stages) == ["check", "evaluate", "predict@other", "train@other"]
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
     repository.edit("- other\n", "")
@@ -156,7 +156,7 @@ def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc
     repository.edit("- lite0\n", f'- "{name}"\n')
     (repository.folder / name[3:]).mkdir()  # where DVC would make room for the model
     done = repository.attempt("dvc repro plot")
-    assert ran(done.stdout) == ["split"]
+    assert ran(done.stdout) == ["check"]
     assert f"error: params.yaml: ensemble: '{name}' is no name" in done.stderr
     assert (repository.folder / name[3:]).is_dir()
     assert not (repository.folder / "ran").exists()
@@ -165,7 +165,7 @@ def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc
 def test_an_experiment_changes_parameters_decodes_nothing_again_and_is_listed(repository):
     recipe = "-S train.seed=1 -S recipes/lite0.yaml:+lr=1e-5 -S train.phases.0.head=2"
     said = repository.run(f"dvc exp run --name seed1 -S split.seed=1 {recipe} evaluate")
-    assert ran(said) == ["split", "train@lite0", "predict@lite0", "evaluate"]
+    assert ran(said) == ["check", "split", "train@lite0", "predict@lite0", "evaluate"]
     recipe = json.loads((repository.folder / "models/lite0/recipe.json").read_text())["recipe"]
     assert recipe["seed"] == 1
     assert recipe["lr"] == 1e-5
@@ -255,7 +255,7 @@ def test_without_outlines_what_needs_one_is_left_out(whole):
 @pytest.mark.slow  # tests/test_house.py holds dvc.yaml to what it shows
 def test_another_size_is_another_run_also_for_the_run_cache(whole):
     whole.edit("  - 32\n  - 64\n  folds", "  - 64\n  - 32\n  folds")
-    assert ran(whole.run("dvc repro segment")) == ["segment"]
+    assert ran(whole.run("dvc repro segment")) == ["check", "segment"]
     known = json.loads((whole.folder / "models/segmentation/segmentation.json").read_text())
     assert known["segment"]["size"] == [64, 32]
     whole.edit("  - 64\n  - 32\n  folds", "  - 32\n  - 64\n  folds")

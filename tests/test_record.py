@@ -99,3 +99,11 @@ def test_files_that_contradict_each_other_are_not_of_one_run(tmp_path, file, cha
     edited(folder / file, **changes)
     with pytest.raises(DermalineError, match=message):
         record.require_one_run(folder)
+
+
+def test_what_git_refuses_is_said_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(DermalineError, match="not a git repository") as refused:
+        record.git("status")
+    assert "\n" not in str(refused.value)

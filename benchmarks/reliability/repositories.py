@@ -19,9 +19,9 @@ from benchmarks.reliability.small import BIN, Repository, place, ran
 COMMANDS = {
     "make": "make",
     "dvc repro": "dvc repro",
-    "dvc exp run": "dvc exp run -S split.seed=1 split",
     "campaign": "python -m dermaline campaign campaigns/folds.yaml --data synthetic --minutes 0",
     "record": "python -m dermaline record one --data synthetic --made-by make --seconds 1",
+    "dvc exp run": "dvc exp run -S split.seed=1 split",  # last: `record` wants one run's files
 }
 LINES = ("error: ", "ERROR: ", "fatal: ")
 HARM = "lost: a traceback, no line, more than one, or a stage run that was done"

@@ -15,8 +15,17 @@ import yaml
 from dermaline.base.errors import DermalineError
 
 COPIED = (
-    *("dermaline", "stages", "recipes", "campaigns", "requirements.txt", "dvc.yaml", "params.yaml", "Makefile"),
-    *(".dvcignore", ".gitignore", ".gitattributes", "tests/requirements.txt"),
+    *(
+        "dermaline",
+        "stages",
+        "recipes",
+        "campaigns",
+        "requirements.txt",
+        "requirements.lock",
+        "dvc.yaml",
+        "params.yaml",
+    ),
+    *("Makefile", ".dvcignore", ".gitignore", ".gitattributes", "tests/requirements.txt"),
 )
 SMALL = {
     "data.synthetic.images": 140,

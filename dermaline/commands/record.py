@@ -188,4 +188,8 @@ def summary(path: Path = SUMMARY) -> list[dict[str, Any]]:
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    """What Git says; raises `DermalineError` with its own first line if it can't (it then says what to type)."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise DermalineError(" ".join(done.stderr.split()) or f"git {arguments[0]}: exit status {done.returncode}")
+    return done.stdout.strip()

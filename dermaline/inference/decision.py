@@ -103,8 +103,13 @@ class Decision(Section):
         """
         for folder, fitted in zip(folders, self.models.values(), strict=True):
             weights = folder / "model.safetensors"
-            if not weights.exists() or digest(weights) != fitted:
-                said = "not the model that the decision was fitted on" if weights.exists() else "not there"
+            try:
+                said = "" if digest(weights) == fitted else "not the model that the decision was fitted on"
+            except FileNotFoundError:
+                said = "not there"
+            except OSError as problem:
+                said = str(problem.strerror)
+            if said:
                 raise DermalineError(f"{weights}: {said}; run git checkout and dvc checkout, or dvc repro")
 
     def save(self, path: Path) -> None:

@@ -13,7 +13,7 @@ MISSING = object()
 
 
 def check() -> None:
-    """What the stage split does first: it reads all parameters, and the recipes that they name."""
+    """What the stage check does: it reads all parameters, and the recipes that they name."""
     from dermaline.params import whole
 
     whole.ensemble()
