@@ -164,6 +164,7 @@ def objects(cache: Path) -> list[Path]:
 def with_remote(base: Repository, folder: Path) -> Repository:
     found = base.copy(folder / "it")
     found.run(f"dvc remote add --default storage {folder / 'remote'}")
+    found.run("dvc remote modify storage verify true")  # as docs/experiments.md has it
     found.run("dvc push -q")
     found.commit("remote")
     return found
@@ -201,7 +202,8 @@ def broken_remote(base: Repository, folder: Path) -> str:
     status, said = clone.attempt("dvc pull")
     if status == 0 and the_same(clone) == "":
         return f"accepted: {said[-300:]}"
-    path.unlink()
+    for one in (path, *(folder / "remote").rglob("*.dir")):  # DVC takes a folder that it sees for whole
+        one.unlink()
     found.run("dvc push -q")
     clone.run("dvc pull -q --force")
     return the_same(clone)
