@@ -1,6 +1,6 @@
 # Two commands: `make` runs the pipeline, `make test` runs the tests. Both make .venv first if need be.
-PYTHON := $(shell for p in python3 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -26,7 +26,7 @@ lock: .venv/installed
 	$(LOCK) --no-deps tests/requirements.txt >> requirements.lock
 
 .venv/installed: requirements.lock
-	$(if $(PYTHON),,$(error Python 3.11 or 3.12 is needed; none of python3, python3.12, python3.11 is one))
+	$(if $(PYTHON),,$(error Python 3.11, 3.12 or 3.13 is needed; none of python3, python3.13, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
 	touch $@

@@ -86,7 +86,7 @@ def test_the_lock_is_for_each_platform_and_names_no_index():
     assert "--find-links" not in text
     lines = [Requirement(line) for entries in locked().values() for line, _ in entries]
     for platform in ({"sys_platform": "linux"}, {"sys_platform": "darwin"}):
-        for version in ("3.11", "3.12"):
+        for version in ("3.11", "3.12", "3.13"):
             here = {"python_version": version, "python_full_version": f"{version}.4", **platform}
             names = [one.name for one in lines if one.marker is None or one.marker.evaluate(here)]
             assert len(names) == len(set(names))  # one version of each
