@@ -6,6 +6,7 @@ work, or end with one line that says what to do.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -42,7 +43,11 @@ def main(options: list[str]) -> list[Row]:
                     found[where, what] = typed(repository, command, changes, what in ("make", "dvc repro"))
                     print(f"{where}, {what}: {found[where, what]}", flush=True)
         found["a folder", "two `dvc repro` at once"] = at_once(base, Path(name, "two"))
-    told = {f"{where}, {what}": said for (where, what), said in found.items() if said != "works"}
+    told = {
+        f"{where}, {what}": re.sub(r"/\S+/it\b", "PATH", said)  # where this machine has it
+        for (where, what), said in found.items()
+        if said != "works"
+    }
     faults = sum(said.startswith("fault") for said in told.values())
     what = f"{', '.join(f'`{name}`' for name in COMMANDS)} in {', '.join(given.only)}; two `dvc repro` at once ({HARM})"
     return [row(what, len(found), faults, told=told)]

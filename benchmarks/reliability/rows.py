@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ def row(trial: str, tries: int, lost: int, **detail: object) -> Row:
         detail: kept in the row.
     """
     machine = f"{os.cpu_count()} CPU cores, {platform.system()} {platform.machine()}"
-    command = " ".join(["python -m benchmarks.reliability", *sys.argv[1:]])
+    words = " ".join(["python -m benchmarks.reliability", *sys.argv[1:]])
+    command = re.sub(r" --(place|bin) \S+", "", words)  # folders of the machine it ran on
     return {"trial": trial, "tries": tries, "lost": lost, "machine": machine, "command": command, **detail}
 
 
