@@ -7,12 +7,7 @@ from pathlib import Path
 
 from closure import ROOT
 
-CHAIN = """
-import runpy, sys
-for stage in sys.argv[1:]:
-    name, *sys.argv[1:] = stage.split(":")
-    runpy.run_module(f"stages.{name}", run_name="__main__")
-"""
+from benchmarks.reliability.small import CHAIN
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -96,8 +96,8 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
     found = calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)
     grid = [
         (temperature, prior_exponent)
-        for temperature in np.geomspace(0.8, 3, 40)
-        for prior_exponent in np.linspace(0, 1.5, 40)
+        for temperature in np.geomspace(0.8, 3, 60)
+        for prior_exponent in np.linspace(0, 1.5, 60)
     ]
     losses = [loss(*both) for both in grid]
     assert loss(*found) <= min(losses) + 1e-9

@@ -14,15 +14,9 @@ from pathlib import Path
 
 from benchmarks.reliability.kill import digests, stage_list
 from benchmarks.reliability.rows import Row, row
-from benchmarks.reliability.small import Repository, place
+from benchmarks.reliability.small import CHAIN, Repository, place
 from dermaline.base.errors import DermalineError
 
-CHAIN = """
-import runpy, sys
-for stage in sys.argv[1:]:
-    name, *sys.argv[1:] = stage.split(":")
-    runpy.run_module(f"stages.{name}", run_name="__main__")
-"""  # one process: importing torch takes longer than they do
 OLD = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",

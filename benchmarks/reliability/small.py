@@ -44,6 +44,12 @@ SMALL = {
     "plot.dpi": 50,
 }
 BIN = Path(sys.executable).parent
+CHAIN = """
+import runpy, sys
+for stage in sys.argv[1:]:
+    name, *sys.argv[1:] = stage.split(":")
+    runpy.run_module(f"stages.{name}", run_name="__main__")
+"""  # stages (`prepare`, `train:lite0`) in one process: importing torch takes longer than they do
 
 
 class Repository:
