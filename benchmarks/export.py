@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.measure import Row, in_turns, keep, machine, row
 from dermaline.base import errors, files
-from dermaline.commands import predict
+from dermaline.commands.chosen_models import choose
 from dermaline.data.batches import generated, read_split
 from dermaline.exporting import comparing, onnx_model
 from dermaline.exporting.precision import changed
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--released", action="store_true", help="the released models; default: the last run's")
     parser.add_argument("--images", type=int, default=100_000, help="of the test; default: all")
     chosen, params = parser.parse_args(), whole.read()
-    selection = predict.choose([], None, last_run=not chosen.released)
+    selection = choose([], None, last_run=not chosen.released)
     how = (selection.decision, "cpu", params.predict, params.prepare.size)
     ensemble, options = load_ensemble(selection.folders, *how), params.export
     rows = drawn(read_split("test"), chosen.images, options.seed)

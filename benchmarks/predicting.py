@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.measure import Row, draw, in_turns, keep, row, seconds
 from dermaline.base import errors
-from dermaline.commands import predict
+from dermaline.commands.chosen_models import choose
 from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="From files to a table.")
     parser.add_argument("--images", type=int, default=1000)
     count = parser.parse_args().images
-    command, selection = f"python -m benchmarks.predicting --images {count}", predict.choose([], None, last_run=False)
+    command, selection = f"python -m benchmarks.predicting --images {count}", choose([], None, last_run=False)
     params = whole.read()
     ensemble = load_ensemble(selection.folders, selection.decision, "cpu", params.predict, params.prepare.size)
     of = {"torch": ensemble, "onnx": ensemble._replace(members=[in_onnxruntime(one) for one in ensemble.members])}

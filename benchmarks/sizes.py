@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.asked import asked, keep
 from dermaline.base import errors
-from dermaline.commands import predict
+from dermaline.commands.chosen_models import choose
 from dermaline.data.batches import read_split
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
@@ -31,7 +31,7 @@ QUALITY = 92  # of the JPEG
 def main() -> None:
     chosen = asked("What the released model says of photographs of another size.")
     rows, params = read_split("val").assign(split="val"), whole.read()
-    selection = predict.choose([], None, last_run=False)
+    selection = choose([], None, last_run=False)
     how = ("auto", params.predict, params.prepare.size)
     ensemble = load_ensemble(selection.folders, selection.decision, *how)
     tables = {name: predicted(ensemble, rows, size, params.prepare.max_megapixels) for name, size in SIZES.items()}

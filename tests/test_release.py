@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
-from dermaline.commands.predict import choose
+from dermaline.commands.chosen_models import choose
 from dermaline.commands.release import RELEASED, halved, write
 from dermaline.compute import setup_fabric
 from dermaline.inference.ensemble import plain

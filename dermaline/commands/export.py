@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
 from dermaline.base.parameters import Size
-from dermaline.commands import predict
+from dermaline.commands.chosen_models import add_model_arguments, choose, load_chosen
 from dermaline.data.metadata import MISSING
 from dermaline.exporting import onnx_model
 from dermaline.exporting.precision import changed
@@ -21,7 +21,7 @@ from dermaline.user_files import photographs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    predict.add_model_arguments(parser)
+    add_model_arguments(parser)
     parser.set_defaults(device="cpu")  # where a network is traced
     output = {"default": Path("model.onnx"), "metavar": "FILE.onnx", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
@@ -45,8 +45,8 @@ def main(options: argparse.Namespace) -> str:
     require_file(options.output)
     if (options.precision == "int8") != bool(options.calibration):
         raise DermalineError("--calibration: photographs are needed for --precision int8, and for it alone")
-    params, selection = whole.read(), predict.choose(options.model, options.decision, options.last_run)
-    ensemble = predict.load_chosen(selection, options, params)
+    params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
+    ensemble = load_chosen(selection, options, params)
     shown = _shown(options.calibration, ensemble.prepared_sizes[0], params.prepare.max_megapixels)
     content = onnx_model.to_bytes(onnx_model.build(ensemble, changed(options.precision, shown)))
     with replacing(options.output) as partial:

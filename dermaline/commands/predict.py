@@ -2,43 +2,31 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import digest, replacing, require_file
-from dermaline.base.parameters import Size
-from dermaline.commands.release import DECISION, RELEASED
+from dermaline.base.files import replacing, require_file
+from dermaline.commands.chosen_models import (
+    Predictor,
+    add_device_argument,
+    add_model_arguments,
+    choose,
+    load_chosen,
+    predictor,
+)
 from dermaline.compute import in_words
 from dermaline.evaluation.tables import SUSPECTED
-from dermaline.inference.decision import Decision, load
-from dermaline.inference.ensemble import OUT, Ensemble, Prediction, load_ensemble, plain
-from dermaline.inference.views import VIEWS
-from dermaline.models.model_info import read_model_info
-from dermaline.ood import detector
+from dermaline.inference.ensemble import OUT, Prediction
 from dermaline.params import whole
-from dermaline.params.ood import FOLDER
 from dermaline.user_files import forms, photographs
-from dermaline.user_files.metadata_table import MetadataLookup, read_metadata
+from dermaline.user_files.metadata_table import read_metadata
 
 BACKEND = "onnx: compute in onnxruntime, on a CPU; quicker for hundreds of images (default: %(default)s)"
-QUICK = {"tta": "none", "grid": (1, 1)}  # at each scale the middle, as it is
-Predictor = Callable[[photographs.Block], Prediction]
-
-
-class ModelSelection(NamedTuple):
-    """Model folders, in the order of the decision's recipes, and how they decide, in words too."""
-
-    folders: list[Path]
-    decision: Decision
-    description: str
-    detector: Path | None = None  # of what is no dermatoscopic image, where there is one beside the models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,25 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
     parser.add_argument("--metadata", type=Path, metavar="TABLE", help="image_id and any of age, sex, localization")
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """What says which models are applied, and how: the arguments that `choose` looks at, and the views."""
-    models = parser.add_mutually_exclusive_group()
-    several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
-    models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
-    models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
-    parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
-    views = parser.add_mutually_exclusive_group()
-    views.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
-    views.add_argument("--quick", action="store_true", help="one view at each scale: docs/using-a-model.md")
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    devices = ("auto", "cpu", "cuda", "mps")
-    parser.add_argument(
-        "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
-    )
 
 
 def main(options: argparse.Namespace) -> str:
@@ -112,63 +81,6 @@ def main(options: argparse.Namespace) -> str:
     tried = ", ".join(sorted({member.tta for member in ensemble.members}))
     device = in_words(ensemble.members[0].device)
     return f"{len(found)} images -> {output}; {selection.description}; tta {tried}; on {device}"
-
-
-def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> ModelSelection:
-    """The models and the decision that the options mean: when no model is named, the released ones or the last run's.
-
-    Raises:
-        DermalineError: there is no such decision, or it is of other models.
-    """
-    names = [path.resolve().name for path in models]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise DermalineError(f"--model: two are called {min(twice)}; name each once, and give folders other names")
-    if models and decision is None:
-        what = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
-        weights = [path / "model.safetensors" for path in models]
-        digests = [digest(path) if path.exists() else "" for path in weights]  # what is not there is said on loading
-        decided = plain(names).model_copy(update={"models": dict(zip(names, digests, strict=True))})
-        return ModelSelection(list(models), decided, f"{what}, not calibrated, largest decides")
-    if decision is not None and not models:
-        raise DermalineError(f"{decision}: of which models? name them with --model")
-    if decision is None:
-        home, decision = (Path("models"), Path("metrics/decision.json")) if last_run else (RELEASED, DECISION)
-        fitted = load(decision)
-        folders, beside = [home / name for name in fitted.recipes], home / FOLDER
-    else:
-        fitted, named = load(decision), dict(zip(names, models, strict=True))
-        if sorted(fitted.recipes) != sorted(names):
-            wanted = ", ".join(fitted.recipes)
-            raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
-        folders, beside = [named[name] for name in fitted.recipes], None
-    fitted.require(folders)
-    said = f"{', '.join(map(str, folders))}, decided by {decision}"
-    if beside is None or not beside.exists():
-        return ModelSelection(folders, fitted, said)
-    detector.require_split(beside, [read_model_info(folder).get("split") for folder in folders])
-    return ModelSelection(folders, fitted, said, beside)
-
-
-def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: whole.Params) -> Ensemble:
-    """The models of a selection, on the device and with the views that the options name."""
-    changes = QUICK if options.quick else {"tta": options.tta} if options.tta else None
-    how = (selection.decision, options.device, params.predict, params.prepare.size, changes)
-    return load_ensemble(selection.folders, *how)
-
-
-def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:
-    """What predicts a block of photographs, and the sizes at which it needs them decoded."""
-    sizes = set(ensemble.prepared_sizes)
-    if folder is None:
-        return lambda block: ensemble(block.images, metadata(block.image_ids)), sorted(sizes)
-    detect = detector.load(folder, ensemble.members[0].device.device)
-    size = detect.facts.prepared_size
-
-    def predict(block: photographs.Block) -> Prediction:
-        strange = detect(torch.from_numpy(block.images[size]).permute(0, 3, 1, 2))
-        return ensemble(block.images, metadata(block.image_ids))._replace(out_of_distribution=strange)
-
-    return predict, sorted({*sizes, size})
 
 
 def _write(

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from dermaline.base.errors import DermalineError
-from dermaline.commands.predict import add_device_argument, add_model_arguments, choose, load_chosen, predictor
+from dermaline.commands.chosen_models import add_device_argument, add_model_arguments, choose, load_chosen, predictor
 from dermaline.params import whole
 from dermaline.serving.app import Limits, create, is_loopback
 from dermaline.serving.connections import Connection
