@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 import numpy as np
@@ -41,7 +41,8 @@ from dermaline.user_files.photographs import find
 CLIENTS, ROUNDS = (8, 32), 5
 PHOTOGRAPHS, SIZE = 32, (450, 600)
 PERCENTILES = (50, 95, 99)
-PAUSE = 2  # seconds between two looks at the memory
+PAUSE = 1  # seconds between two looks at a process
+Answer = TypeVar("Answer")
 
 
 class Answered(NamedTuple):
@@ -169,24 +170,42 @@ def mean_batch(address: str) -> float:
 
 def memory(process: int, clients: Clients, minutes: float, what: str) -> Row:
     """The server's resident memory under load: in the last tenth of the time against the first."""
-    sizes, until = [], time.monotonic() + minutes * 60
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(clients.ask, sys.maxsize, until)
-        while not asked.done():
-            sizes.append(resident(process))
-            time.sleep(PAUSE)
-    answered, tenth = asked.result(), max(len(sizes) // 10, 1)
+    until = time.monotonic() + minutes * 60
+    answered, looks = watch(process, partial(clients.ask, sys.maxsize, until))
+    sizes, tenth = np.array([one.memory for one in looks]), max(len(looks) // 10, 1)
     start = float(np.median(sizes[:tenth]))
     detail = {"requests": len(answered), "failed": failures(answered)}
-    detail |= {"start_mb": start / 1e6, "largest_mb": max(sizes) / 1e6}
+    detail |= {"start_mb": start / 1e6, "largest_mb": sizes.max() / 1e6}
     claim = f"the server's memory at the end / at the start of {minutes:g} minutes ({what})"
-    return row(claim, np.array(sizes[-tenth:]) / start, "<= 1.05", command(), **detail)
+    return row(claim, sizes[-tenth:] / start, "<= 1.05", command(), **detail)
 
 
-def resident(process: int) -> int:
-    """Bytes of a process that are in memory."""
-    text = Path(f"/proc/{process}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
+class Look(NamedTuple):
+    """What a process holds at one moment."""
+
+    memory: int  # resident, bytes
+    files: int  # that are open
+
+
+def watch(process: int, act: Callable[[], Answer]) -> tuple[Answer, list[Look]]:
+    """Act, and look at a process every `PAUSE` seconds until that is done, or the process has ended."""
+    looks = []
+    with ThreadPoolExecutor(1) as pool:
+        acted = pool.submit(act)
+        while not acted.done():
+            try:
+                looks.append(look(process))
+            except (OSError, TypeError):  # it has ended, or is about to
+                break
+            time.sleep(PAUSE)
+        return acted.result(), looks
+
+
+def look(process: int) -> Look:
+    """The present state of a process that runs."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    memory = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+    return Look(memory, len([*Path(f"/proc/{process}/fd").iterdir()]))
 
 
 def failures(answered: Sequence[Answered]) -> int:

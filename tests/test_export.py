@@ -51,7 +51,7 @@ SIZE = (48, 64)
 SIDES = st.integers(16, 90)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(0, 99))
 def test_resizing_gives_torchvisions_very_pixels(of, to, seed):
     images = torch.randint(0, 256, (2, 3, *of), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
@@ -84,7 +84,7 @@ def test_the_weighted_views_are_those_that_a_model_is_shown(view, tta):
         del found[same[0]]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 9999), st.sampled_from([0.0, 0.6, 1.0]), st.booleans(), st.booleans())
 def test_the_decision_is_that_of_decision_apply(seed, tau, has_threshold, has_sets):
     """Each member is shown two views of one shape and one of another."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.lesion_crops import MARGIN, box
@@ -10,7 +10,6 @@ from benchmarks.lesion_crops import MARGIN, box
 SIZE = (450, 600)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 95), st.integers(0, 127), st.integers(4, 96), st.integers(4, 128))
 def test_the_box_holds_the_outline_and_has_the_shape_of_the_photograph(top, left, height, width):
     outline = np.zeros((96, 128), np.uint8)

@@ -9,16 +9,8 @@ import pytest
 from parameters import put_parameters
 from stage import run_chain
 
-# What an old CPU would be, in the libraries' own switches. Nothing may depend on it: the stages set their own.
-OLD = {
-    "ATEN_CPU_CAPABILITY": "default",
-    "ONEDNN_MAX_CPU_ISA": "SSE41",
-    "MKL_CBWR": "SSE4_2",
-    "OPENBLAS_CORETYPE": "NEHALEM",
-    "OMP_NUM_THREADS": "3",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
-    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-FMA,-FMA4,-AVX",
-}
+from benchmarks.reliability.same_bits import OLD
+
 NO_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR", "OPENBLAS_CORETYPE": "HASWELL"}
 DATA = ("download", "prepare", "split")
 STAGES = ("train:lite0", "predict:lite0", "evaluate", "explain:lite0", "plot", "segment", "outline", "ood", "export")
@@ -52,8 +44,9 @@ def digests(folder: Path, environment: dict[str, str], *, data_only: bool = Fals
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the switches are those of x86-64")
 def test_every_file_of_the_pipeline_has_the_same_bytes_whatever_the_cpu(tmp_path):
+    switches = {"native": {}, "old": OLD | {"OMP_NUM_THREADS": "3"}}
     with ThreadPoolExecutor(2) as pool:  # each only waits for its processes
-        runs = [pool.submit(digests, tmp_path / name, switches) for name, switches in (("native", {}), ("old", OLD))]
+        runs = [pool.submit(digests, tmp_path / name, set_) for name, set_ in switches.items()]
         native, old = (run.result() for run in runs)
     assert len(native) > 40
     assert old == native

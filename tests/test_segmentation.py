@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from parameters import put_parameters
 from PIL import Image
@@ -58,7 +58,6 @@ def fabric():
 # ---- folds
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(CLASSES)), min_size=1, max_size=90), st.integers(2, 5))
 def test_a_group_is_in_one_fold_and_each_diagnosis_is_dealt_out_evenly(rows, folds):
     diagnosis = dict(rows)
@@ -177,7 +176,6 @@ def test_broken_weights_are_one_line(tmp_path):
 # ---- scores
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1))
 def test_overlaps_are_those_of_scikit_learn(seed, share, other):
     random = np.random.default_rng(seed)

@@ -39,7 +39,7 @@ def indexes(draw, least=3) -> pd.DataFrame:
 shares = st.floats(0.05, 0.3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(indexes(), shares, shares, st.integers(0, 2**31 - 1))
 def test_no_lesion_and_no_group_stands_on_two_sides(index, val, test, seed):
     joined = stratum(index.group, index.dx).value_counts()
@@ -50,7 +50,7 @@ def test_no_lesion_and_no_group_stands_on_two_sides(index, val, test, seed):
     assert (sides.groupby(index.lesion_id).nunique() == 1).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(indexes(), shares, shares, st.integers(0, 2**31 - 1))
 def test_each_class_gets_its_share_on_each_side(index, val, test, seed):
     index = index.assign(group=index.lesion_id)
@@ -63,7 +63,7 @@ def test_each_class_gets_its_share_on_each_side(index, val, test, seed):
             assert abs(counts[side] - len(members) * wanted) <= 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(indexes(least=4), st.integers(0, 2**31 - 1), st.sampled_from([None, 0, 2]), st.sampled_from(["lesion", "image"]))
 def test_same_seed_same_split_whatever_the_order_of_the_rows(index, seed, fold, unit):
     chosen = options(seed=seed, folds=3, fold=fold, unit=unit)
@@ -74,7 +74,7 @@ def test_same_seed_same_split_whatever_the_order_of_the_rows(index, seed, fold, 
     pd.testing.assert_series_equal(first, again.sort_index())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(indexes(least=4), st.integers(2, 6), st.floats(0.01, 0.49), st.integers(0, 2**31 - 1))
 def test_folds_partition_the_images_by_group(index, folds, val, seed):
     diagnosis = index.group.map(stratum(index.group, index.dx))
@@ -145,7 +145,7 @@ def test_the_split_by_shares_is_the_one_that_results_were_measured_on():
     assert " ".join(index.lesion_id[sides == "val"]) == "akiec2 bcc2 bkl2 df5 mel5 nv6 vasc2"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(indexes(least=8), st.integers(0, 2**31 - 1), st.sampled_from([None, 0, 3]))
 def test_a_lesion_more_moves_few_others(index, seed, fold):
     """Of each class at most one at each end of a block, where a shuffle would deal all of them anew."""

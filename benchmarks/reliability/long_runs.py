@@ -11,9 +11,9 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from benchmarks import load
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.small import Repository, place
 
-GROWTH, CLIENTS, LOOK = 1.05, 8, 1  # seconds between two looks at a process
+GROWTH, CLIENTS, PAUSE = 1.05, 8, 1  # seconds between two looks at the queue
 PATIENCE = 1200  # seconds without a further experiment done
 
 
@@ -39,52 +39,24 @@ def main(options: list[str]) -> list[Row]:
         return [KINDS[kind](base.copy(base.folder.parent / kind), given) for kind in given.kinds]
 
 
-class Watched:
-    """The memory and the open files of a process, looked at until it has ended or is let go."""
-
-    def __init__(self, process: int) -> None:
-        self.process, self.memory, self.files = process, [], []
-
-    def look(self) -> bool:
-        """Whether there was something to see."""
-        try:
-            memory, files = load.resident(self.process), len([*Path(f"/proc/{self.process}/fd").iterdir()])
-        except (OSError, TypeError):  # it has ended, or is about to
-            return False
-        self.memory.append(memory)
-        self.files.append(files)
-        return True
-
-    def grown(self) -> tuple[float, int]:
-        """The memory at the end over that after the first tenth, and how many more files were open then."""
-        tenth = max(len(self.memory) // 10, 1)
-        memory, files = (np.array(seen[tenth:]) for seen in (self.memory, self.files))
-        return float(np.median(memory[-tenth:]) / np.median(memory[:tenth])), int(
-            files[-tenth:].min() - files[:tenth].max()
-        )
-
-    def row(self, what: str, tries: int, failed: int, **detail: object) -> Row:
-        """A row; a growth of memory or files counts as one loss each."""
-        memory, files = self.grown()
-        seen = {
-            "memory_end_to_start": round(memory, 3),
-            "more_open_files": files,
-            "largest_mb": max(self.memory) // 10**6,
-        }
-        return row(what, tries, failed + (memory > GROWTH) + (files > 0), **seen, **detail)
+def watched(looks: Sequence[load.Look], what: str, tries: int, failed: int) -> Row:
+    """A row of what was tried while a process was looked at; grown memory or open files count as one loss each."""
+    memory, files = np.array(looks).T
+    tenth = max(len(looks) // 10, 1)
+    first, last = slice(tenth, 2 * tenth), slice(-tenth, None)
+    growth = float(np.median(memory[last]) / np.median(memory[first]))
+    more = int(files[last].min() - files[first].max())
+    seen = {"memory_end_to_start": round(growth, 3), "more_open_files": more, "largest_mb": int(memory.max()) // 10**6}
+    return row(what, tries, failed + (growth > GROWTH) + (more > 0), **seen)
 
 
 def server(base: Repository, given: argparse.Namespace) -> Row:
     photographs, until = load.drawn(), time.monotonic() + given.minutes * 60
     with chdir(base.folder), load.serving(["--last-run", "--device", "cpu"]) as (address, process):
-        watched, clients = Watched(process), load.Clients(address, CLIENTS, photographs)
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(clients.ask, sys.maxsize, until)
-            while not asked.done() and watched.look():
-                time.sleep(LOOK)
-        answered = asked.result()
+        clients = load.Clients(address, CLIENTS, photographs)
+        answered, looks = load.watch(process, partial(clients.ask, sys.maxsize, until))
     what = f"requests of {CLIENTS} clients in {given.minutes:g} minutes; lost: failed, or memory or open files grew"
-    return watched.row(what, len(answered), load.failures(answered))
+    return watched(looks, what, len(answered), load.failures(answered))
 
 
 def queue(base: Repository, given: argparse.Namespace) -> Row:
@@ -96,7 +68,7 @@ def queue(base: Repository, given: argparse.Namespace) -> Row:
     since, before = time.monotonic(), -1
     while True:
         base.run("dvc queue start")
-        time.sleep(LOOK)
+        time.sleep(PAUSE)
         found = statuses(base)
         ended = sum(status in ("Success", "Failed") for status in found.values())
         if ended != before:
@@ -141,13 +113,10 @@ def kill_workers(base: Repository) -> None:
 def training(base: Repository, given: argparse.Namespace) -> Row:
     base.set(**{"train.phases.1.epochs": given.epochs - 1, "train.patience": given.epochs})
     process = base.start("python -m stages.train lite0", stdout=None, stderr=None)
-    watched = Watched(process.pid)
-    while process.poll() is None and watched.look():
-        time.sleep(LOOK)
-    status = process.wait()
+    status, looks = load.watch(process.pid, process.wait)
     history = (base.folder / "plots/training/lite0.csv").read_text().splitlines()[1:]
     what = "epochs of one training on 140 images; lost: not done, or memory or open files grew"
-    return watched.row(what, given.epochs, given.epochs - len(history) if status == 0 else given.epochs)
+    return watched(looks, what, given.epochs, given.epochs - len(history) if status == 0 else given.epochs)
 
 
 KINDS: dict[str, Callable[[Repository, argparse.Namespace], Row]] = {

@@ -17,10 +17,13 @@ from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.small import CHAIN, Repository, place
 from dermaline.base.errors import DermalineError
 
+# What an old CPU would be, in the libraries' own switches. Nothing may depend on it: the stages set their own.
 OLD = {
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "SSE4_2",
     "OPENBLAS_CORETYPE": "NEHALEM",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-FMA,-FMA4,-AVX",
 }
 
