@@ -16,8 +16,9 @@ from dermaline.training.loop import VAL_METRICS
 
 def main() -> None:
     for path in sorted(Path("results").glob("*/*/*.csv")):
-        if path.stem == path.parent.name:
-            print(f"{path}\n{judged(pd.read_csv(path), read_recipe(path.stem).no_mix_epochs).round(3).to_string()}\n")
+        history = pd.read_csv(path)
+        if "epoch" in history:  # else it is another table of the run
+            print(f"{path}\n{judged(history, read_recipe(path.stem).no_mix_epochs).round(3).to_string()}\n")
 
 
 def judged(history: pd.DataFrame, plain: int) -> pd.DataFrame:

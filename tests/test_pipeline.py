@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import pytest
 from closure import ROOT
 from PIL import Image
 from ruamel.yaml import YAML
+
+from benchmarks.reliability.small import ran
 
 COPIED = (
     "dermaline",
@@ -43,11 +44,6 @@ SMALL = (  # what is made small, in the words of params.yaml
 )
 TO_FIGURES = ["check", "download", "prepare", "split", "train@lite0", "predict@lite0", "evaluate", "plot"]
 AFTER = ["explain@lite0", "segment", "outline", "ood", "report", "export"]  # minutes: the rest of `dvc repro`
-
-
-def ran(said: str) -> list[str]:
-    """The stages that DVC says it ran, in order."""
-    return re.findall(r"Running stage '([^']+)'", said)
 
 
 class Repository:

@@ -84,7 +84,9 @@ def facts(run: Recorded) -> dict[str, Any]:
     """What the template says in words and single numbers, by its names."""
     height, width = run.known[run.decision.recipes[0]]["prepared_size"]
     backbones = [told["recipe"]["backbone"] for told in run.known.values()]
-    point, rule = run.final[OPERATING_POINT], run.decision.set_rule
+    point, rule, scores = run.final[OPERATING_POINT], run.decision.set_rule, run.final["image_level"]
+    share = scores["per_class"]["mel"]["support"] / scores["cases"]
+    flagged, called = point["melanoma_sensitivity"], 1 - point["melanoma_specificity"]
     return {
         "name": run.name,
         "folder": run.folder.as_posix(),
@@ -96,7 +98,9 @@ def facts(run: Recorded) -> dict[str, Any]:
         "seeds": ", ".join(map(str, run.made["seeds"])),
         "minutes": f"{run.made['seconds'] / 60:.0f}",
         "found": with_ends(point, "melanoma_sensitivity"),
-        "called": f"{1 - point['melanoma_specificity']:.3f}",
+        "spared": with_ends(point, "melanoma_specificity"),
+        "melanomas": f"{share:.0%}",
+        "precision": f"{flagged * share / (flagged * share + called * (1 - share)):.0%}",
         "promised": f"{percent(rule.coverage)} of the lesions{' of each diagnosis' if rule.by_class else ''}",
         "single": reporting.single_sets(run.sets, rule),
         "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",

@@ -99,7 +99,7 @@ def all_sets(sets: pd.DataFrame) -> Table:
         one = own.set_index("value")
         held = [with_flat_ends(one.loc[value], "coverage") if value in one.index else NONE for value in ("all", "mel")]
         rows.append([kind, percent(promised), *held, f"{one.loc['all', 'size']:.2f}"])
-    return Table(["sets", "promised", "hold the truth", "of melanomas", "diagnoses a set"], rows)
+    return Table(["sets", "promised", "coverage", "coverage, melanoma", "diagnoses a set"], rows)
 
 
 def of_rule(sets: pd.DataFrame, rule: SetRule) -> pd.DataFrame:
@@ -116,7 +116,7 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
         verdict = f"short of {percent(rule.coverage)}" if short else ""
         of_one = [f"{row['single']:.0%}", with_flat_ends(row, "single_coverage") if row["single"] else NONE]
         rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
-    heads = ["diagnosis", "lesions", "hold the truth", "diagnoses a set", "sets of one", "which hold it", ""]
+    heads = ["diagnosis", "lesions", "coverage", "diagnoses a set", "sets of one", "sets of one that are right", ""]
     return Table(heads, rows)
 
 
@@ -125,7 +125,7 @@ def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
     own = of_rule(sets, rule).set_index("value").loc["all"]
     if not own["single"]:
         return "None of the sets is of one diagnosis"
-    return f"{own['single']:.0%} of the sets are of one diagnosis, of which {own['single_coverage']:.0%} hold the truth"
+    return f"{own['single']:.0%} of the sets have one diagnosis, and {own['single_coverage']:.0%} of these are right"
 
 
 def differing_slices(slices: pd.DataFrame) -> Table:

@@ -11,7 +11,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Dataverse
 from dermaline.sources import layout
-from dermaline.sources.fetch import TIMEOUT, Session, download, one_line, verdict
+from dermaline.sources.fetch import TIMEOUT, Session, download, quoted, verdict
 
 FILES = (
     "HAM10000_metadata",
@@ -57,7 +57,7 @@ def _listing(session: requests.Session, source: Dataverse) -> list[dict[str, Any
     except (requests.JSONDecodeError, KeyError, TypeError):  # a page, or Dataverse's own error, which has no data
         problem, advice = verdict(answer), CHECK if answer.status_code in (400, 404) else OTHERS
     except requests.RequestException as error:
-        problem, advice = one_line(str(error)), CHECK
+        problem, advice = quoted(str(error)), CHECK
     raise DermalineError(f"{source.server}: cannot list {source.doi}: {problem}; {advice}")
 
 

@@ -51,7 +51,7 @@ def require_trusted(url: str, target: str, storage: str | None) -> None:
     old, new = urlsplit(url), urlsplit(urljoin(url, target))
     if new.hostname not in (old.hostname, storage) or (old.scheme, new.scheme) == ("https", "http"):
         where = f"{new.scheme}://{new.hostname}"
-        raise DermalineError(f"{one_line(url)}: redirected to {where}, which is not trusted; take another data.source")
+        raise DermalineError(f"{quoted(url)}: redirected to {where}, which is not trusted; take another data.source")
 
 
 def verdict(answer: requests.Response) -> str:
@@ -156,10 +156,10 @@ class _Transfer:
             except _PASSING as e:
                 if retry == RETRIES:
                     kept = f"{_length(self.part) / 1e6:,.1f} MB are kept, run again to go on"
-                    why = one_line(str(e))
+                    why = quoted(str(e))
                     raise DermalineError(f"{self.url}: broken off {retry + 1} times ({why}); {kept}") from None
             except requests.RequestException as e:
-                why = one_line(str(e))
+                why = quoted(str(e))
                 raise DermalineError(f"{self.url}: cannot be downloaded ({why}); check the address") from None
             time.sleep(PAUSE * 2**retry)
 
@@ -223,7 +223,7 @@ def _validator(answer: requests.Response) -> str:
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
-def one_line(text: str) -> str:
+def quoted(text: str) -> str:
     """The start of what others say in errors of theirs, without the queries of addresses."""
     return _cut(_QUERY.sub("?...", text))
 

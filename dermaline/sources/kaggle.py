@@ -12,7 +12,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import require_space, scratch
 from dermaline.params.data import Data, Kaggle
 from dermaline.sources import layout
-from dermaline.sources.fetch import one_line, require_trusted
+from dermaline.sources.fetch import quoted, require_trusted
 
 if TYPE_CHECKING:
     from kaggle.api.kaggle_api_extended import KaggleApi
@@ -90,7 +90,7 @@ def _log_in() -> "KaggleApi":
 
 def _explained(what: str, problem: Exception) -> DermalineError:
     status = getattr(getattr(problem, "response", None), "status_code", None)
-    line = one_line(str(problem))
+    line = quoted(str(problem))
     if status in (401, 403):
         why = "the credentials are wrong or expired, or have no right to it"
         return DermalineError(f"{what}: refused ({status}: {line}), {why}; {HELP}")
