@@ -14,7 +14,7 @@ from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.record import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
-from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, with_ends, with_flat_ends
+from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, protocols, with_ends, with_flat_ends
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
 DATA = Path("results/ham10000")
@@ -55,6 +55,7 @@ def pages() -> dict[Path, dict[str, str]]:
         Path("README.md"): {"results": results_table([row for row in runs if row["data"] == DATA.name])},
         Path("docs/results.md"): {
             "runs": runs_table(runs),
+            "protocols": markdown(*protocols(pd.read_csv(released / "protocols.csv"))),
             "classes": classes_table(released),
             "members": validation_table(pd.read_csv(DATA / "members.csv")),
             "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),

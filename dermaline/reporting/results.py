@@ -25,10 +25,6 @@ FOUND, LEFT_ALONE = "melanoma_sensitivity", "melanoma_specificity"
 def headline(run: Run) -> Section:
     val = run.final["val"]
     scores = [[words, with_ends(run.test, key), with_flat_ends(val, key)] for words, key in SCORES.items()]
-    counted = [
-        [row["protocol"], f"{row['cases']:,}", *(with_flat_ends(row, key) for key in COLUMNS.values())]
-        for _, row in run.tables["protocols"].iterrows()
-    ]
     words = (
         "Choose by validation, report the test. Each half of the validation images is scored with the decision that "
         "was fitted on the other half, but the epoch was chosen on all of them, so validation flatters."
@@ -36,7 +32,7 @@ def headline(run: Run) -> Section:
     blocks = [
         Text(words),
         Captioned(Table(["score", "test", "validation"], scores), "The final model"),
-        Captioned(Table(["a test case is", "cases", *COLUMNS], counted), "The test, counted in other ways"),
+        Captioned(tables.protocols(run.tables["protocols"]), "The test, counted in other ways"),
     ]
     if len(run.details) > 1:
         blocks.append(Captioned(compared(run.tables["models"]), "Every model on validation, against the reference"))

@@ -81,6 +81,15 @@ def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
     return Table(["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"], rows)
 
 
+def protocols(found: pd.DataFrame) -> Table:
+    """What `slices.protocol_rows` told: the test, counted in other ways."""
+    rows = [
+        [row["protocol"], f"{row['cases']:,}", *(with_flat_ends(row, key) for key in COLUMNS.values())]
+        for _, row in found.iterrows()
+    ]
+    return Table(["a test case is", "cases", *COLUMNS], rows)
+
+
 def selective(found: Mapping[str, Any]) -> Table:
     """What `uncertainty.selective` told, a row a share of the images."""
     rows = []
