@@ -31,10 +31,10 @@ DPI = 200
 
 
 def main() -> None:
-    options, networks = network.load(MODELS)
-    forget_finished(MODELS / network.FACTS)
+    options = network.read_options(MODELS)
     device = setup_fabric(load(str, "compute.device"), options.precision)
-    networks = [one.to(device.device) for one in networks]
+    networks = [one.to(device.device) for one in network.load(MODELS)]
+    forget_finished(MODELS / network.FACTS)
     rows = pd.concat([read_split(split).assign(split=split) for split in SPLITS], ignore_index=True)
     train = rows["split"] == "train"
     rows["fold"] = deal(rows[train], options.folds, options.seed).reindex(rows.index, fill_value=-1)

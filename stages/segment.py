@@ -19,6 +19,7 @@ from dermaline.data.batches import PREPARED, SPLIT, load_images, packed_size, re
 from dermaline.data.masks import MASKS, resized_masks
 from dermaline.data.photographs import Photographs, in_memory, sizes_for
 from dermaline.data.split import deal
+from dermaline.models.weights import origins_of
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network
 from dermaline.segmentation.train import train
@@ -34,8 +35,11 @@ def main() -> None:
     images, known = examples(rows, options.size, device.device)
     folds = torch.tensor(deal(rows, options.folds, options.seed).to_numpy())
     precision = device.strategy.precision.precision
+    origins = origins_of(options.weights, [], split_digest())
+    origins.require_same_split("params.yaml: segment.weights")
     settings = {"segment": options.model_dump(mode="json"), "device": device.device.type, "precision": precision}
-    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *([MASKS] if MASKS.exists() else [])]
+    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *origins.files]
+    inputs += [MASKS] if MASKS.exists() else []
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
     device.print(f"training {options.folds} networks on {in_words(device)}, {precision}", flush=True)
     folds[~known] = -1
@@ -47,6 +51,7 @@ def main() -> None:
         "images": int(known.sum()),
         "prepared_size": packed_size(),
         "split": split_digest(),
+        "start": origins.start,
         "device": in_words(device),
         "precision": precision,
         "torch": torch.__version__,

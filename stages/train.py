@@ -7,7 +7,7 @@ from pathlib import Path
 import timm
 import torch
 
-from dermaline.base.errors import DermalineError, run
+from dermaline.base.errors import run
 from dermaline.base.files import from_root
 from dermaline.base.parameters import load
 from dermaline.compute import in_words, setup_fabric
@@ -24,6 +24,7 @@ from dermaline.data.batches import (
     training_images,
 )
 from dermaline.models import model_io
+from dermaline.models.weights import origins_of
 from dermaline.params.compute import Compute
 from dermaline.params.recipe import read_recipe
 from dermaline.training import balance
@@ -38,25 +39,16 @@ def main() -> None:
     compute = load(Compute, "compute")
     device = setup_fabric(compute.device, recipe.precision, compute.devices)
     precision = device.strategy.precision.precision
-    start = from_root(recipe.weights)  # a file, when the recipe names one
-    begun = model_io.describe_start(start, split_digest())
-    teachers = [from_root(Path(folder)) / "model.safetensors" for folder in recipe.teachers]
-    taught = [model_io.describe_start(teacher, split_digest()) for teacher in teachers]
-    leaks = [one["model"] for one in (begun, *taught) if one and not one["same_split"]]
-    if leaks and not recipe.start_of_other_split:
-        what = f"recipe {name}: {leaks[0]} is not known to be of this split: it may have seen its val and test"
-        raise DermalineError(f"{what}; train that one on this split first, or set start_of_other_split")
-    doubts = [*balance.warnings(recipe), *["warning: no score of this model will be a measurement"] * bool(leaks)]
+    origins = origins_of(recipe.weights, recipe.teachers, split_digest())
+    if not recipe.start_of_other_split:
+        origins.require_same_split(f"recipe {name}", ", or set start_of_other_split")
+    doubts = balance.warnings(recipe)
+    doubts += ["warning: no score of this model will be a measurement"] * bool(origins.leaks)
     for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
         device.print(line, flush=True)
     settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
     settings |= {"processes": device.world_size, "compile": compute.compile}
-    inputs = [
-        PREPARED / "images.npy",
-        PREPARED / "index.csv",
-        SPLIT,
-        *(file for file in (start, *teachers) if file.is_file()),
-    ]
+    inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *origins.files]
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
 
     events = from_root(f"runs/{name}-{scratch.folder.name[:8]}") if compute.tensorboard else None
@@ -73,8 +65,8 @@ def main() -> None:
         "prepared_size": packed_size(),
         "generated": generated(),
         "split": split_digest(),
-        "start": begun,
-        "teachers": taught,
+        "start": origins.start,
+        "teachers": origins.teachers,
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in epochs if score.startswith("val_")},
         "device": in_words(device),

@@ -22,7 +22,7 @@ def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedP
 
 
 def run_chain(folder: Path, *stages: str, **changes: str) -> None:
-    """Run stages (`prepare`, `train:lite0`) in one process: importing torch takes longer than they do."""
+    """Run stages (`prepare`, `train:lite0`) one after another, each in a process of its own; see `CHAIN`."""
     command, variables = [sys.executable, "-c", CHAIN, *stages], environment(folder) | changes
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -23,7 +23,8 @@ from dermaline.base.files import digest
 from dermaline.campaigns import plan
 from dermaline.campaigns.plan import Run
 from dermaline.commands import campaign, record
-from dermaline.models import model_info, model_io
+from dermaline.models import model_info
+from dermaline.models.weights import describe_start
 from dermaline.params.whole import Params
 from stages import train
 
@@ -178,14 +179,14 @@ def test_a_start_from_a_model_of_another_split_is_refused(project, monkeypatch):
     weights = first / "models/lite0/model.safetensors"
     split = model_info.read_model_info(weights.parent)["split"]
     known = {"model": "lite0", "digest": digest(weights), "split": split}
-    assert model_io.describe_start(weights, split) == known | {"same_split": True}
-    assert model_io.describe_start(weights, "another") == known | {"same_split": False}
-    assert model_io.describe_start(project / "bundled", split) is None
+    assert describe_start(weights, split) == known | {"same_split": True}
+    assert describe_start(weights, "another") == known | {"same_split": False}
+    assert describe_start(project / "bundled", split) is None
     Path("moved").mkdir(exist_ok=True)
     shutil.copy(weights, "moved/other.safetensors")  # without its facts: it may have seen anything
-    assert not model_io.describe_start(Path("moved/other.safetensors"), split)["same_split"]
+    assert not describe_start(Path("moved/other.safetensors"), split)["same_split"]
     safetensors.torch.save_file({"conv_stem.weight": torch.zeros(1)}, "moved/timm.safetensors")
-    assert model_io.describe_start(Path("moved/timm.safetensors"), split) is None
+    assert describe_start(Path("moved/timm.safetensors"), split) is None
     monkeypatch.chdir(second)  # its fold is tested on images that the first was trained on
     put_parameters(second, recipe={"weights": str(weights)})
     monkeypatch.setattr(sys, "argv", ["train", "lite0"])

@@ -13,6 +13,7 @@ from parameters import put_parameters
 from PIL import Image
 from scipy.stats import ttest_1samp
 from sklearn.metrics import f1_score, jaccard_score
+from test_predict_command import save_model
 from torchvision.transforms.v2.functional import resize
 
 from dermaline.base.classes import CLASSES
@@ -167,7 +168,8 @@ def test_a_backbone_without_weights_for_a_u_net_is_refused_in_one_line():
 def test_broken_weights_are_one_line(tmp_path):
     chosen = options()
     network.save(tmp_path / "made", [network.UNet(chosen, pretrained=False).state_dict()], chosen, {})
-    assert network.load(tmp_path / "made")[0] == chosen
+    assert network.read_options(tmp_path / "made") == chosen
+    assert len(network.load(tmp_path / "made")) == 1
     (tmp_path / "made/fold_0.safetensors").write_bytes(b"half")
     with pytest.raises(DermalineError, match=r"made: no trained U-Nets .* run the segment stage"):
         network.load(tmp_path / "made")
@@ -272,6 +274,14 @@ def run(project, monkeypatch):
     return project
 
 
+def test_a_start_from_a_model_that_may_have_seen_the_test_is_refused(run, tmp_path):
+    save_model(tmp_path / "other", 1, {"split": "another"})
+    put_parameters(run, {"segment.weights": str(tmp_path / "other/model.safetensors")})
+    with pytest.raises(DermalineError, match=r"segment.weights: other is not known to be of this split"):
+        segment.main()
+    put_parameters(run, {"segment.weights": "bundled"})
+
+
 def test_every_photograph_is_outlined_and_what_is_known_is_compared(run):
     index = pd.read_csv(run / "data/prepared/index.csv")
     split = pd.read_csv(run / "data/split.csv")
@@ -288,7 +298,7 @@ def test_every_photograph_is_outlined_and_what_is_known_is_compared(run):
 
 def test_a_training_photograph_is_outlined_by_the_network_that_has_not_seen_it(run):
     found, folder = np.load(run / "data/outlines.npy"), run / "models/segmentation"
-    chosen, networks = network.load(folder)
+    chosen, networks = network.read_options(folder), network.load(folder)
     index = pd.read_csv(run / "data/prepared/index.csv").merge(pd.read_csv(run / "data/split.csv"))
     train_ = index[index.split == "train"]
     fold = deal(train_, chosen.folds, chosen.seed)

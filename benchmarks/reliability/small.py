@@ -45,11 +45,20 @@ SMALL = {
 }
 BIN = Path(sys.executable).parent
 CHAIN = """
-import runpy, sys
-for stage in sys.argv[1:]:
-    name, *sys.argv[1:] = stage.split(":")
-    runpy.run_module(f"stages.{name}", run_name="__main__")
-"""  # stages (`prepare`, `train:lite0`) in one process: importing torch takes longer than they do
+import importlib, os, runpy, sys
+stages = [stage.split(":") for stage in sys.argv[1:]]
+for name, *_ in stages:
+    importlib.import_module(f"stages.{name}")
+for name, *words in stages:
+    if child := os.fork():
+        if status := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            sys.exit(status)
+    else:
+        del sys.modules[f"stages.{name}"]
+        sys.argv[1:] = words
+        runpy.run_module(f"stages.{name}", run_name="__main__")
+        sys.exit()
+"""  # stages (`prepare`, `train:lite0`), each a process, as DVC has them; but what they import is imported once
 
 
 class Repository:

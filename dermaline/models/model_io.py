@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import digest, replacing, rounded, write_json
-from dermaline.models.model_info import clean, read_model_info
+from dermaline.base.files import replacing, rounded, write_json
+from dermaline.models.model_info import read_model_info
 from dermaline.models.network import Network
-from dermaline.models.weights import OWN, read_tensors
+from dermaline.models.weights import read_tensors
 from dermaline.params.recipe import Recipe
 
 
@@ -26,29 +25,6 @@ def save(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, facts: 
         )
         settings = recipe.model_dump(mode="json")
         write_json(partial / "recipe.json", {"classes": CLASSES, "recipe": settings, **rounded(facts)}, exact=True)
-
-
-def describe_start(weights: Path, split: str) -> dict | None:
-    """What a training on `split` (a digest) starts from, when `weights` is a model of ours; None for other weights.
-
-    Returns:
-        Its folder as `model`, the `digest` of the weights, its `split`, and `same_split`: whether it, and all that it
-        started from, was trained on this very split, so that it has seen no image of val and test. Of a weights file
-        without its `recipe.json` nothing is known.
-    """
-    if not weights.is_file() or not _is_ours(weights):
-        return None
-    known = read_model_info(weights.parent) if (weights.parent / "recipe.json").exists() else {}
-    same = known.get("split") == split and clean(known)
-    return {"model": weights.parent.name, "digest": digest(weights), "split": known.get("split"), "same_split": same}
-
-
-def _is_ours(weights: Path) -> bool:
-    try:
-        with safe_open(weights, "pt") as file:
-            return any(name.startswith(OWN) for name in file.keys())  # noqa: SIM118  it is no mapping
-    except SafetensorError:
-        return False  # of what is broken there is no start: reading it says so
 
 
 def recipe(folder: Path) -> Recipe:

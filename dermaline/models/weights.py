@@ -1,19 +1,20 @@
-"""Pretrained weights: from a package, from timm's hub, from a file, or none."""
+"""Pretrained weights: from a package, from timm's hub, from a file, or none; and what a file's model has seen."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import from_root
+from dermaline.base.files import digest, from_root
 from dermaline.models import resnet_v1
+from dermaline.models.model_info import clean, read_model_info
 
 Weights = dict[str, torch.Tensor]
 PICKLES = (b"\x80", b"PK\x03\x04")  # how pickle's files begin, and the zips that torch.save writes
@@ -128,3 +129,52 @@ def _from_file(path: Path, body: nn.Module) -> Weights:
     classifier = body.pretrained_cfg["classifier"]
     names = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
     return {key: value for key, value in found.items() if not key.startswith(tuple(f"{name}." for name in names))}
+
+
+class Origins(NamedTuple):
+    """What a training begins with and learns from besides the images: see `describe_start` for each."""
+
+    start: dict | None
+    teachers: list[dict | None]
+    files: list[Path]  # of those whose weights are files
+
+    @property
+    def leaks(self) -> list[str]:
+        """The models among them that may have seen images of val and test."""
+        return [one["model"] for one in (self.start, *self.teachers) if one and not one["same_split"]]
+
+    def require_same_split(self, where: str, otherwise: str = "") -> None:
+        """Raise a `DermalineError` if there are such; `otherwise` is what else can be done about it."""
+        if self.leaks:
+            what = f"{where}: {self.leaks[0]} is not known to be of this split: it may have seen its val and test"
+            raise DermalineError(f"{what}; train that one on this split first{otherwise}")
+
+
+def origins_of(weights: str, teachers: Sequence[str], split: str) -> Origins:
+    """Those of a recipe's `weights` and `teachers`, for a training on `split` (a digest)."""
+    start, *others = paths = [from_root(weights), *(from_root(Path(one)) / "model.safetensors" for one in teachers)]
+    told = [describe_start(one, split) for one in others]
+    return Origins(describe_start(start, split), told, [path for path in paths if path.is_file()])
+
+
+def describe_start(weights: Path, split: str) -> dict | None:
+    """What a training on `split` (a digest) starts from, when `weights` is a model of ours; None for other weights.
+
+    Returns:
+        Its folder as `model`, the `digest` of the weights, its `split`, and `same_split`: whether it, and all that it
+        started from, was trained on this very split, so that it has seen no image of val and test. Of a weights file
+        without its `recipe.json` nothing is known.
+    """
+    if not weights.is_file() or not _is_ours(weights):
+        return None
+    known = read_model_info(weights.parent) if (weights.parent / "recipe.json").exists() else {}
+    same = known.get("split") == split and clean(known)
+    return {"model": weights.parent.name, "digest": digest(weights), "split": known.get("split"), "same_split": same}
+
+
+def _is_ours(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt") as file:
+            return any(name.startswith(OWN) for name in file.keys())  # noqa: SIM118  it is no mapping
+    except SafetensorError:
+        return False  # of what is broken there is no start: reading it says so

@@ -1,6 +1,7 @@
 """The network that outlines a lesion: a U-Net on a timm backbone, with its pretrained weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,34 @@ def save(folder: Path, networks: Sequence[dict[str, Tensor]], options: Segment, 
         write_json(partial / FACTS, facts, exact=True)
 
 
-def load(folder: Path) -> tuple[Segment, list[UNet]]:
-    """The options and the networks of such a folder, in evaluation mode.
+def read_options(folder: Path) -> Segment:
+    """The options of such a folder's networks; their precision is set up before any is loaded, see `setup_fabric`.
 
     Raises:
         DermalineError: a file is missing or broken, or of another network.
     """
-    try:
-        known = read_json(folder / FACTS)
-        options, networks = Segment.model_validate(known["segment"]), []
-        for number in range(known["networks"]):
+    with _clearly(folder):
+        return Segment.model_validate(read_json(folder / FACTS)["segment"])
+
+
+def load(folder: Path) -> list[UNet]:
+    """The networks of such a folder, in evaluation mode; raises as `read_options`."""
+    options, networks = read_options(folder), []
+    with _clearly(folder):
+        for number in range(read_json(folder / FACTS)["networks"]):
             networks.append(UNet(options, pretrained=False).eval())
             networks[-1].load_state_dict(read_tensors(folder / _name(number)))
+    return networks
+
+
+@contextmanager
+def _clearly(folder: Path) -> Iterator[None]:
+    """What a broken folder raises, in one line."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise DermalineError(f"{folder}: no trained U-Nets ({reason}); run the segment stage") from None
-    return options, networks
 
 
 def _name(number: int) -> str:

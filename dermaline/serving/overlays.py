@@ -51,7 +51,7 @@ def load_outliner(folder: Path, device: str) -> Outliner | None:
     if not folder.exists():
         return None
     try:
-        options, networks = network.load(folder)
+        options, networks = network.read_options(folder), network.load(folder)
     except DermalineError as problem:
         print(f"note: explanations have no outlines: {problem}", file=sys.stderr)
         return None
