@@ -14,6 +14,7 @@ from dermaline.base import errors, files
 from dermaline.base.parameters import Size, load
 from dermaline.data.duplicates import VIEWED, reduced
 from dermaline.evaluation import summary
+from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference import decision
 from dermaline.inference.ensemble import load_ensemble
 from dermaline.params.evaluate import Evaluate
@@ -22,6 +23,7 @@ from dermaline.params.predict import Predict
 from dermaline.user_files import photographs
 from dermaline.user_files.answers import read_truth
 from dermaline.user_files.external import seen_in_training, with_truth
+from dermaline.user_files.metadata_table import has_metadata, read_metadata
 
 INDEX = ("data/prepared/index.csv", "data/split.csv")
 
@@ -29,8 +31,9 @@ INDEX = ("data/prepared/index.csv", "data/split.csv")
 def main() -> None:
     name = sys.argv[1]
     external = load(External, f"external.{name}")
-    known = read_truth(Path(external.truth))
-    table, thumbnails = predicted(known.table, with_truth(Path(external.photographs), Path(external.truth), known))
+    truth = Path(external.truth)
+    known = read_truth(truth)
+    table, thumbnails = predicted(truth, known.table, with_truth(Path(external.photographs), truth, known))
     index, split = (pd.read_csv(path, dtype=str) for path in INDEX)
     learned = index.merge(split[split["split"] != "test"], on="image_id")
     seen = seen_in_training(table, thumbnails, learned, load(float, "prepare.duplicate_similarity"))
@@ -40,7 +43,8 @@ def main() -> None:
     unit = "lesion_id" if "lesion_id" in table else "image_id"
     grouped = table.assign(group=table[unit])
     scores = summary.scores(grouped, load(Evaluate, "evaluate"))
-    point = {summary.OPERATING_POINT: summary.operating_point(grouped)}
+    has_threshold = grouped[SUSPECTED].notna().all()
+    point = {summary.OPERATING_POINT: summary.operating_point(grouped)} if has_threshold else {}
     found = {**external.model_dump(), "interval_by": unit.removesuffix("_id"), "seen_in_training": seen}
     folder = Path("metrics/external")
     files.write_json(folder / f"{name}.json", {name: summary.key_metrics(scores)})
@@ -49,8 +53,10 @@ def main() -> None:
     files.write_text(Path(f"data/external/{name}.csv"), text)
 
 
-def predicted(truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple[pd.DataFrame, np.ndarray]:
+def predicted(path: Path, truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple[pd.DataFrame, np.ndarray]:
     """The truth with what the final model says of each image, and thumbnails of them.
+
+    A model that uses age, sex and localization is given those of the truth's file.
 
     Raises:
         DermalineError: an image can't be used.
@@ -60,11 +66,16 @@ def predicted(truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple
     fitted.require(folders)
     how = (load(str, "compute.device"), load(Predict, "predict"), load(Size, "prepare.size"))
     ensemble, parts, thumbnails = load_ensemble(folders, fitted, *how), [], []
+    metadata = read_metadata(None, [])
+    if ensemble.takes_metadata and has_metadata(path):
+        metadata = read_metadata(path, list(truth["image_id"]))
+    elif ensemble.takes_metadata:
+        print(f"note: a model uses age, sex and localization; {path} has none of them", file=sys.stderr)
     sizes = sorted({*ensemble.prepared_sizes, VIEWED})
     for block in photographs.decoded(found, sizes, load(float, "prepare.max_megapixels")):
         for photograph, reason in block.bad.items():
             raise errors.DermalineError(f"{photograph}: {reason}; replace it, or take it out of the truth")
-        parts.append(ensemble(block.images, None).table(block.image_ids))
+        parts.append(ensemble(block.images, metadata(block.image_ids)).table(block.image_ids))
         thumbnails.append(reduced(block.images[VIEWED]))
     return truth.merge(pd.concat(parts), on="image_id"), np.concatenate(thumbnails)
 

@@ -49,7 +49,9 @@ def squares():
 def member(network, view="whole", tta="none"):
     recipe = tiny.recipe(size=(24, 32), crop_from=(48, 64), view=view)
     options = Predict(tta=tta, grid=(3, 3), scales=3)
-    return Member(network, recipe, setup_fabric("cpu", "32-true"), views.scales(recipe, options, views.VIEWS[tta]), tta)
+    return Member(
+        network, recipe, setup_fabric("cpu", "32-true"), views.scales(recipe, options, views.VIEWS[tta]), options
+    )
 
 
 @pytest.mark.parametrize("tta", ["none", "flips", "d4"])

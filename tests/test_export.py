@@ -136,7 +136,9 @@ def ensemble():
     shown = [looked_at("mixed", "d4"), looked_at("whole", "flips")]
     fabric = setup_fabric("cpu", "32-true")
     nets = zip((first, second), shown, strict=True)
-    members = [Member(net, tiny.recipe(), fabric, scales, "d4") for net, scales in nets]
+    members = [
+        Member(net, tiny.recipe(), fabric, scales, Predict(tta="d4", grid=(3, 3), scales=3)) for net, scales in nets
+    ]
     return Ensemble(members, [SIZE, SIZE], DECISION)
 
 

@@ -14,6 +14,7 @@ from test_predict_command import DECISION, save_model
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import run
 from dermaline.base.files import digest
+from dermaline.inference.decision import Decision
 from dermaline.sources.archive import writing
 from stages import external
 
@@ -71,6 +72,30 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project,
     assert details["image_level"]["balanced_accuracy"] == pytest.approx(recalled, abs=1e-6)
     assert details["seen_in_training"] == ["p0", "p1"]
     assert details["interval_by"] == "lesion"
+
+
+def test_without_a_melanoma_threshold_nothing_is_said_of_one(project):
+    decision = Decision.model_validate_json((project / "metrics/decision.json").read_text())
+    decision.model_copy(update={"melanoma_threshold": None}).save(project / "metrics/decision.json")
+    external.main()
+    details = json.loads((project / "metrics/external/clinic.details.json").read_text())
+    assert "melanoma_operating_point" not in details
+
+
+def test_a_model_that_uses_age_sex_and_localization_is_given_those_of_the_truth(project, capsys):
+    save_model(project / "models/first", 1, {}, metadata="concat")
+    model = digest(project / "models/first/model.safetensors")
+    decision = Decision.model_validate_json((project / "metrics/decision.json").read_text())
+    decision.model_copy(update={"models": {"first": model}}).save(project / "metrics/decision.json")
+    external.main()
+    assert "clinic.csv has none of them" in capsys.readouterr().err
+    without = pd.read_csv(project / "data/external/clinic.csv")
+    truth = pd.read_csv(project / "clinic.csv").assign(age=[20, 85] * 4, sex="male")
+    truth.to_csv(project / "clinic.csv", index=False)
+    external.main()
+    assert "has none of them" not in capsys.readouterr().err
+    told = pd.read_csv(project / "data/external/clinic.csv")
+    assert (told[[*CLASSES]] - without[[*CLASSES]]).abs().max(axis=1).min() > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from dermaline.serving import connections, overlays
 from dermaline.serving.app import FILES, Limits, create
 from dermaline.serving.batching import Batcher
 from dermaline.serving.connections import Connection
-from dermaline.serving.service import Service, describe
+from dermaline.serving.service import Service
 from dermaline.serving.uploads import SCAN
 
 NUMBERS = range(6)
@@ -573,10 +573,12 @@ def test_a_network_whose_sums_overflow_is_not_ready_and_says_so(project, monkeyp
         service.predict([service.blank()])
 
 
-def test_models_of_one_name_are_refused_for_answers_could_not_tell_them_apart(project, service, tmp_path):
-    folders = [project / "models/first", shutil.copytree(project / "models/second", tmp_path / "first")]
-    with pytest.raises(DermalineError, match="two have one name"):
-        describe(folders, service.ensemble, None, has_outlines=False)
+def test_other_views_have_another_hash(project, monkeypatch):
+    monkeypatch.chdir(project)
+    asked = ((), ("--tta", "none"), ("--quick",), ())
+    hashes = [serve.load_service(options("--model", "models/first", *views)).model.hash for views in asked]
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes)) == 3
 
 
 def test_the_outline_is_a_white_line_on_the_border_with_black_around_it():

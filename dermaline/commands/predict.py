@@ -78,9 +78,9 @@ def main(options: argparse.Namespace) -> str:
         print(f"note: {what}; do not rely on what is predicted of them", file=sys.stderr)
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
-    tried = ", ".join(sorted({member.tta for member in ensemble.members}))
+    views = ", ".join(str(views) for views in sorted({member.views for member in ensemble.members}))
     device = in_words(ensemble.members[0].device)
-    return f"{len(found)} images -> {output}; {selection.description}; tta {tried}; on {device}"
+    return f"{len(found)} images -> {output}; {selection.description}; {views} views of each; on {device}"
 
 
 def _write(

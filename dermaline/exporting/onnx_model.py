@@ -75,7 +75,7 @@ def facts(ensemble: Ensemble, size: Size) -> dict[str, str]:
         "size": json.dumps(size),
         "decision": ensemble.decision.model_dump_json(),  # the digests of the models are in it
         "melanoma_threshold": json.dumps(ensemble.decision.melanoma_threshold),
-        "tta": json.dumps([member.tta for member in ensemble.members]),
+        "views": json.dumps([member.options.model_dump(mode="json") for member in ensemble.members]),
     }
     return known | ({"unknown_metadata": json.dumps(MISSING.tolist())} if ensemble.takes_metadata else {})
 

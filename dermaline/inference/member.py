@@ -28,12 +28,17 @@ class Member(NamedTuple):
     recipe: Recipe
     device: Fabric
     scales: Sequence[views.Scale]
-    tta: str
+    options: Predict  # which `scales` are the views of
 
     @property
     def size(self) -> Size:
         """The largest height and width at which photographs are looked at."""
         return max(scale.size for scale in self.scales)
+
+    @property
+    def views(self) -> int:
+        """How many views of a photograph it predicts from."""
+        return sum(len(scale.views) for scale in self.scales)
 
     def __call__(self, images: Tensor, metadata: Tensor | None) -> NDArray[np.float64]:
         """Raw probabilities, float64 [N, 7].
@@ -66,4 +71,4 @@ def load_member(folder: Path, device: str, options: Predict, *, portable: bool =
     network, recipe = model_io.load(folder)
     network.to(where.device)
     tta = views.tta_views(options.tta, network, input_size(recipe))
-    return Member(network, recipe, where, views.scales(recipe, options, tta), options.tta)
+    return Member(network, recipe, where, views.scales(recipe, options, tta), options)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dermaline.base.classes import CLASSES, INDEX
-from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.data.decode import BadImageError
@@ -73,17 +72,11 @@ class Service:
 
 
 def describe(folders: Sequence[Path], ensemble: Ensemble, detector: Path | None, has_outlines: bool) -> Model:
-    """The facts of the models; the hash is of all files that have a say in a prediction, and of the views.
-
-    Raises:
-        DermalineError: two folders have one name, and answers name models by it.
-    """
+    """The facts of the models; the hash is of all files that have a say in a prediction, and of the views."""
     decision = ensemble.decision
-    weights = {folder.name: digest(folder / "model.safetensors") for folder in folders}
-    if len(weights) < len(folders):
-        raise DermalineError(f"{', '.join(map(str, folders))}: two have one name, and answers go by it; rename one")
+    weights = decision.models
     settings = [digest(folder / "recipe.json") for folder in folders]
-    views = [member.tta for member in ensemble.members]
+    views = [member.options.model_dump_json() for member in ensemble.members]
     beside = [digest(detector / name) for name in (FACTS, DENSITY)] if detector else []
     parts = [*weights.values(), *settings, *views, *beside, decision.model_dump_json()]
     name = hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()

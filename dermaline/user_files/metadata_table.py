@@ -44,6 +44,11 @@ def read_metadata(path: Path | None, wanted: list[str]) -> MetadataLookup:
     return lambda image_ids: vectors[index.get_indexer(image_ids)]  # -1, the last: an image that is not there
 
 
+def has_metadata(path: Path) -> bool:
+    """Whether a table has a column that `read_metadata` could use; raises as that if it can't be read."""
+    return bool(set(words.COLUMNS) & set(words.named(forms.read(path))))
+
+
 def _matching(path: Path, table: pd.DataFrame, wanted: list[str]) -> pd.DataFrame:
     """The rows of `wanted`, some of which may have none; raises if no row or no column is of use."""
     if not set(words.COLUMNS) & set(table):
