@@ -20,7 +20,8 @@ import torch
 from benchmarks.measure import Row, in_turns, keep, machine, row
 from dermaline.base import errors, files
 from dermaline.commands.chosen_models import choose
-from dermaline.data.batches import generated, read_split
+from dermaline.data.batches import generated
+from dermaline.data.index import read_split
 from dermaline.exporting import comparing, onnx_model
 from dermaline.exporting.precision import changed
 from dermaline.exporting.running import run, session

@@ -20,7 +20,8 @@ from dermaline.base import errors
 from dermaline.base.classes import CLASSES
 from dermaline.blocks import blocks
 from dermaline.data import metadata
-from dermaline.data.batches import load_images, read_split
+from dermaline.data.batches import load_images
+from dermaline.data.index import read_split
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member

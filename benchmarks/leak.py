@@ -19,7 +19,8 @@ from benchmarks.asked import asked
 from dermaline.base import errors, files
 from dermaline.blocks import blocks
 from dermaline.compute import in_words, setup_fabric
-from dermaline.data.batches import PREPARED, load_images
+from dermaline.data.batches import load_images
+from dermaline.data.index import read_index
 from dermaline.data.split import leaked, split_images
 from dermaline.models.network import Network, input_size
 from dermaline.params import whole
@@ -31,7 +32,7 @@ RECIPE, SEEDS = "lite0_ham", range(10)
 
 def main() -> None:
     data = asked("How much a split by image flatters.").data
-    index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
+    index = read_index()
     recipe, device = read_recipe(RECIPE), setup_fabric("auto", "auto")
     known = features(index, recipe, device)
     options = whole.read().split

@@ -23,7 +23,7 @@ from benchmarks.asked import asked, keep
 from dermaline.base import errors, files
 from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
-from dermaline.data.batches import PREPARED, SPLIT, read_split
+from dermaline.data.index import PREPARED, SPLIT, read_split
 from dermaline.evaluation import tables
 from dermaline.inference.decided import cross_fitted
 from dermaline.params.recipe import read_recipe, recipe_path

@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.asked import asked, keep
 from dermaline.base import errors
 from dermaline.compute import setup_fabric
-from dermaline.data.batches import read_split
+from dermaline.data.index import read_split
 from dermaline.evaluation import scores, tables
 from dermaline.inference.calibration import apply_temperature, fit_temperature
 from dermaline.inference.decided import cross_fitted

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks.asked import asked, keep
 from dermaline.base import errors
 from dermaline.commands.chosen_models import choose
-from dermaline.data.batches import read_split
+from dermaline.data.index import read_split
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
 from dermaline.sources.archive import RawZip

@@ -9,7 +9,7 @@ results/DATA/views.csv, with how often a network looks at a photograph.
 from benchmarks.asked import asked, keep
 from benchmarks.ideas import Seen, decided_on
 from dermaline.base import errors
-from dermaline.data.batches import read_split
+from dermaline.data.index import read_split
 from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.views import scales, tta_views
 from dermaline.models.backbone import input_size

@@ -33,7 +33,7 @@ def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         order = ("cpu",) if precision == "portable" else ("cuda", "mps", "cpu")
         device = next(name for name in order if AVAILABLE[name]())
     if not AVAILABLE[device]():
-        raise DermalineError(f"params.yaml: compute.device: no {device} here; use auto or cpu")
+        raise DermalineError(f"device {device}: there is none here; use auto or cpu")
     if precision == "auto":
         precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
     if precision == "portable":
@@ -42,16 +42,15 @@ def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
             pin()
     if device == "cpu":
         _keep_memory()
-    if device == "cuda" and devices > torch.cuda.device_count():
-        raise DermalineError(
-            f"params.yaml: compute.devices: {devices} of {torch.cuda.device_count()} are there; lower it"
-        )
     nodes = 1
     started: LightningEnvironment | TorchElasticEnvironment = LightningEnvironment()
     if TorchElasticEnvironment.detect():
         started = TorchElasticEnvironment()
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif device == "cuda" and devices > torch.cuda.device_count():
+        there = torch.cuda.device_count()
+        raise DermalineError(f"params.yaml: compute.devices: {devices} of {there} are there; lower it")
     strategy = "ddp" if devices * nodes > 1 else "auto"
     found = Fabric(
         accelerator=device,

@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import sys
+from pathlib import Path
 
+from dermaline.base.errors import DermalineError
 from dermaline.base.stopping import end_with_parent, stop_in_one_line
 from dermaline.base.versions import installed, warnings
 
@@ -19,6 +21,14 @@ if sys.argv[0] == "-m":  # of `python -m stages.NAME`, before what it imports, w
         end_with_parent(signal.SIGTERM)
     if installed()["torch"] == "none":  # dvc was called by its path, and `python` is another's
         sys.exit(f"error: {sys.executable} has no torch; run `source .venv/bin/activate` first, or `make`")
+
+
+def argument(what: str) -> str:
+    """The word that a script is called with; raises a `DermalineError` that names `what` is missing."""
+    if len(sys.argv) < 2:
+        raise DermalineError(f"{what} is missing; give it: python -m stages.{Path(sys.argv[0]).stem} {what}")
+    return sys.argv[1]
+
 
 if multiprocessing.parent_process() is None:  # once, not in every worker
     for line in warnings():

@@ -15,6 +15,7 @@ import pandas as pd
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
+from dermaline.data.index import read_with_split
 from dermaline.evaluation import compare, slices, summary, tables, uncertainty
 from dermaline.evaluation.scores import Bools
 from dermaline.inference import conformal
@@ -22,7 +23,6 @@ from dermaline.inference.decided import Decided, cross_fitted, decide
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
-INDEX = ("data/prepared/index.csv", "data/split.csv")
 SET_COVERAGES = (0.9, 0.95)  # that are looked at beside the decision's
 PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 
@@ -30,8 +30,8 @@ PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 def main() -> None:
     options, recipes = load(Evaluate, "evaluate"), load(list[str], "ensemble")
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
-    index, split = (pd.read_csv(path, dtype={"image_id": str}) for path in INDEX)
-    train_images = index.merge(split.query("split == 'train'"))["dx"].value_counts().to_dict()
+    index = read_with_split()
+    train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
     read = tables.aligned([tables.read_predictions(PREDICTIONS / f"{name}.csv") for name in recipes])
     members = dict(zip(recipes, read, strict=True))
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})

@@ -15,7 +15,8 @@ from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES, INDEX
 from dermaline.base.parameters import load
 from dermaline.data import metadata
-from dermaline.data.batches import load_images, packed_size, read_split
+from dermaline.data.batches import load_images, packed_size
+from dermaline.data.index import read_split
 from dermaline.data.masks import load_masks
 from dermaline.data.photographs import resized
 from dermaline.evaluation.tables import read_predictions
@@ -26,12 +27,13 @@ from dermaline.figures.explanations import Example, explanations
 from dermaline.inference.member import Member, load_member
 from dermaline.params.explain import Explain
 from dermaline.params.predict import Predict
+from stages import argument
 
 CPU, DPI = torch.device("cpu"), 200
 
 
 def main() -> None:
-    name, options = sys.argv[1], load(Explain, "explain")
+    name, options = argument("RECIPE"), load(Explain, "explain")
     views = load(Predict, "predict").model_copy(update={"tta": "none"})  # the map of a flipped image is a flipped map
     member = load_member(Path(f"models/{name}"), load(str, "compute.device"), views)
     found = read_predictions(Path(f"data/predictions/{name}.csv"))[["image_id", *CLASSES]]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dermaline.base import errors, files
 from dermaline.base.parameters import Size, load
 from dermaline.data import metadata
-from dermaline.data.batches import PREPARED, read_split
+from dermaline.data.index import PREPARED, read_split
 from dermaline.exporting import comparing, onnx_model
 from dermaline.exporting.precision import changed
 from dermaline.exporting.running import run, session

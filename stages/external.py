@@ -13,6 +13,7 @@ import pandas as pd
 from dermaline.base import errors, files
 from dermaline.base.parameters import Size, load
 from dermaline.data.duplicates import VIEWED, reduced
+from dermaline.data.index import read_with_split
 from dermaline.evaluation import summary
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference import decision
@@ -24,18 +25,16 @@ from dermaline.user_files import photographs
 from dermaline.user_files.answers import read_truth
 from dermaline.user_files.external import seen_in_training, with_truth
 from dermaline.user_files.metadata_table import has_metadata, read_metadata
-
-INDEX = ("data/prepared/index.csv", "data/split.csv")
+from stages import argument
 
 
 def main() -> None:
-    name = sys.argv[1]
+    name = argument("NAME")
     external = load(External, f"external.{name}")
     truth = Path(external.truth)
     known = read_truth(truth)
     table, thumbnails = predicted(truth, known.table, with_truth(Path(external.photographs), truth, known))
-    index, split = (pd.read_csv(path, dtype=str) for path in INDEX)
-    learned = index.merge(split[split["split"] != "test"], on="image_id")
+    learned = read_with_split().query("split != 'test'")
     seen = seen_in_training(table, thumbnails, learned, load(float, "prepare.duplicate_similarity"))
     if seen:
         what = f"{len(seen)} images of external.{name} were seen in training, {seen[0]} for one"

@@ -16,7 +16,8 @@ from dermaline.base import errors, files
 from dermaline.base.parameters import load
 from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
-from dermaline.data.batches import load_images, packed_size, read_split, split_digest
+from dermaline.data.batches import load_images, packed_size, split_digest
+from dermaline.data.index import read_split
 from dermaline.ood import density, detector, non_lesions, packaged, report
 from dermaline.ood.features import Extractor, extractor
 from dermaline.params.ood import FOLDER, Ood

@@ -16,7 +16,8 @@ from dermaline.base import errors, files
 from dermaline.base.parameters import load
 from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
-from dermaline.data.batches import load_images, packed_size, read_split
+from dermaline.data.batches import load_images, packed_size
+from dermaline.data.index import read_split
 from dermaline.data.masks import load_masks
 from dermaline.data.split import SPLITS, deal
 from dermaline.figures import style

@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
+from dermaline.data.index import PREPARED, read_with_split
 from dermaline.data.photographs import in_memory, sizes_for
 from dermaline.figures import dataset, diagnostics, style, training, uncertainty
 from dermaline.params.plot import Plot
@@ -23,7 +24,7 @@ from dermaline.params.recipe import Recipe
 from dermaline.portable import pin
 from dermaline.training.augment import augment
 
-PLOTS, TABLES, PREPARED = Path("plots"), Path("plots/evaluation"), Path("data/prepared")
+PLOTS, TABLES = Path("plots"), Path("plots/evaluation")
 PER_CLASS, AUGMENTED, VARIANTS = 4, ("mel", "nv", "bkl", "bcc"), 4
 
 
@@ -31,8 +32,7 @@ def main() -> None:
     pin()
     options, recipes = load(Plot, "plot"), load(list[str], "ensemble")
     files.keep_only(PLOTS / "training", [f"{name}.csv" for name in recipes])
-    tables = [pd.read_csv(path, dtype={"image_id": str}) for path in (PREPARED / "index.csv", "data/split.csv")]
-    index = tables[0].merge(tables[1], on="image_id")
+    index = read_with_split()
     learned = {name: pd.read_csv(PLOTS / f"training/{name}.csv") for name in recipes}
     images = np.load(PREPARED / "images.npy", mmap_mode="r")
     with files.replacing(PLOTS / "figures") as folder:

@@ -15,7 +15,8 @@ import torch
 from dermaline.base import errors
 from dermaline.base.parameters import Size, load
 from dermaline.compute import in_words, setup_fabric
-from dermaline.data.batches import PREPARED, SPLIT, load_images, packed_size, read_split, split_digest
+from dermaline.data.batches import load_images, packed_size, split_digest
+from dermaline.data.index import PREPARED, SPLIT, read_split
 from dermaline.data.masks import MASKS, resized_masks
 from dermaline.data.photographs import Photographs, in_memory, sizes_for
 from dermaline.data.split import deal

@@ -5,13 +5,14 @@ from pathlib import Path
 from dermaline.base.errors import run
 from dermaline.base.files import write_json, write_text
 from dermaline.base.parameters import load
-from dermaline.data.split import SPLITS, leaked, read_index, split_images
+from dermaline.data.index import read_index
+from dermaline.data.split import SPLITS, leaked, split_images
 from dermaline.params.split import Split
 
 
 def main() -> None:
     options = load(Split, "split")
-    index = read_index(Path("data/prepared/index.csv"))
+    index = read_index()
     index["split"] = split_images(index, options)
     write_text(Path("data/split.csv"), index[["image_id", "split"]].to_csv(index=False, lineterminator="\n"))
     summary = {}

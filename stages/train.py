@@ -1,6 +1,5 @@
 """Train one recipe: `python -m stages.train RECIPE`."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +11,8 @@ from dermaline.base.files import from_root
 from dermaline.base.parameters import load
 from dermaline.compute import in_words, setup_fabric
 from dermaline.data import metadata
-from dermaline.data.batches import (
-    PREPARED,
-    SPLIT,
-    generated,
-    labels,
-    load_images,
-    packed_size,
-    read_split,
-    split_digest,
-    training_images,
-)
+from dermaline.data.batches import generated, labels, load_images, packed_size, split_digest, training_images
+from dermaline.data.index import PREPARED, SPLIT, read_split
 from dermaline.models import model_io
 from dermaline.models.weights import origins_of
 from dermaline.params.compute import Compute
@@ -31,10 +21,11 @@ from dermaline.training import balance
 from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
 from dermaline.training.loop import ImageSplit, Trainer
 from dermaline.training.reports import EpochReports
+from stages import argument
 
 
 def main() -> None:
-    name = sys.argv[1]
+    name = argument("RECIPE")
     recipe = read_recipe(name)
     compute = load(Compute, "compute")
     device = setup_fabric(compute.device, recipe.precision, compute.devices)

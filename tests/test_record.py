@@ -73,7 +73,7 @@ def test_a_run_is_recorded_as_it_was_and_neither_other_parameters_nor_a_foreign_
 
 def test_a_model_that_has_seen_its_test_images_is_not_recorded(run):
     edited(run / "models/lite0/recipe.json", start={"model": "first", "split": "x", "same_split": False})
-    with pytest.raises(DermalineError, match="models/lite0: learned from first, not known to be of this split"):
+    with pytest.raises(DermalineError, match="model lite0: learned from first, not known to be of this split"):
         record.record("lite0", "synthetic", "make", 162)
     assert not Path("results").exists()
 

@@ -170,6 +170,6 @@ def test_a_model_that_has_seen_its_test_images_is_not_released(run):
     path = run / "models/lite0/recipe.json"
     start = {"model": "first", "split": "x", "same_split": False}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"start": start}))
-    with pytest.raises(DermalineError, match="models/lite0: learned from first, not known to be of this split"):
+    with pytest.raises(DermalineError, match="model lite0: learned from first, not known to be of this split"):
         write()
     assert not RELEASED.exists()

@@ -67,7 +67,7 @@ class Section(BaseModel):
         return values
 
 
-T = TypeVar("Of")
+T = TypeVar("T")
 
 
 def load(kind: type[T], key: str, path: Path = PARAMS) -> T:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dermaline.base.files import write_json
 from dermaline.base.stopping import end_with_parent
 from dermaline.campaigns.plan import TrainingJob
-from dermaline.data.batches import PREPARED, SPLIT
+from dermaline.data.index import PREPARED, SPLIT
 from dermaline.params.recipe import recipe_path
 
 

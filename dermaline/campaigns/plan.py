@@ -14,7 +14,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest, scratch
 from dermaline.base.parameters import Section, Seed, fault, read_as
 from dermaline.base.versions import installed
-from dermaline.data.batches import PREPARED
+from dermaline.data.index import PREPARED
 from dermaline.params import whole
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.whole import Params
@@ -89,6 +89,9 @@ def read(path: Path) -> Campaign:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
     if campaign.folds and any(key in row.set for row in campaign.rows for key in ("split.fold", "split.folds")):
         raise DermalineError(f"{path}: with folds: true, split.folds is set for all rows, and split.fold for none")
+    for key in ("recipe.seed", "ensemble"):
+        if any(key in place.set for place in (campaign, *campaign.rows)):
+            raise DermalineError(f"{path}: {key} can't be set; state seeds, and recipes for each row")
     return campaign
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dermaline.campaigns.plan import Campaign, Run, TrainingJob, runs
-from dermaline.data.batches import PREPARED, SPLIT
+from dermaline.data.index import SPLIT, read_with_split
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
@@ -57,7 +57,7 @@ def _model_info(job: TrainingJob) -> dict[str, Any]:
 def scored(split: str, run: Run, ensemble: Sequence[TrainingJob]) -> pd.DataFrame:
     """The decided predictions of one row and run on test, or on val, each half by what was fitted on the other."""
     first = ensemble[0]
-    index = pd.read_csv(PREPARED / "index.csv", dtype=str).merge(pd.read_csv(first.folder / SPLIT, dtype=str))
+    index = read_with_split(first.folder / SPLIT)
     train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
     aligned = tables.aligned([tables.read_predictions(job.predictions) for job in ensemble])
     options = first.settings.evaluate

@@ -52,7 +52,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
             lies there is not of one run, or of a model that has seen its test images.
     """
     check_data(data)
-    changed = git("status", "--porcelain", "--", "dermaline", "stages", "dvc.yaml")
+    changed = git("status", "--porcelain", "--", "dermaline", "stages", "recipes", "dvc.yaml")
     if changed:
         raise DermalineError(f"{changed.split()[-1]}: not committed; commit the code first, then record what it made")
     require_last_run()

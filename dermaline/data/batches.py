@@ -1,7 +1,5 @@
 """From the packed array to tensors: reading the rows of a split, resizing once, or not at all."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -11,22 +9,10 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
+from dermaline.data.index import INDEX_FILE, PREPARED, SPLIT
 from dermaline.data.photographs import Photographs, in_memory, resized, sizes_for
 from dermaline.params.recipe import ViewName
 from dermaline.sources.archive import GENERATED, SOURCE
-
-PREPARED = Path("data/prepared")
-SPLIT = Path("data/split.csv")
-
-
-def read_split(split: str) -> pd.DataFrame:
-    """The rows of the index that belong to one split (`train`, `val` or `test`), in the index's order."""
-    index = pd.read_csv(PREPARED / "index.csv", dtype={"image_id": str, "lesion_id": str, "group": str})
-    assigned = pd.read_csv(SPLIT, dtype=str).set_index("image_id").split
-    rows = index[index.image_id.map(assigned) == split].reset_index(drop=True)
-    if rows.empty:
-        raise DermalineError(f"{SPLIT}: no images in '{split}'; run the split stage again")
-    return rows
 
 
 def labels(rows: pd.DataFrame) -> torch.Tensor:
@@ -60,7 +46,7 @@ def generated() -> bool:
         DermalineError: none are packed.
     """
     try:
-        first = pd.read_csv(PREPARED / "index.csv", nrows=1)
+        first = pd.read_csv(INDEX_FILE, nrows=1)
     except FileNotFoundError as problem:
         raise DermalineError(f"{problem.filename}: not found; run dvc repro first") from None
     return SOURCE in first and first[SOURCE].iloc[0] == GENERATED

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
-from dermaline.data.batches import PREPARED, packed_size
+from dermaline.data.batches import packed_size
+from dermaline.data.index import PREPARED
 from dermaline.data.photographs import resized
 
 MASKS = PREPARED / "masks.npy"

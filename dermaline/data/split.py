@@ -1,7 +1,6 @@
 """The split: stratified by diagnosis over groups of lesions; a group is never on two sides."""
 
 from hashlib import sha256
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,25 +10,6 @@ from dermaline.data.groups import stratum
 from dermaline.params.split import Split
 
 SPLITS: tuple[str, ...] = ("train", "val", "test")
-
-
-def read_index(path: Path) -> pd.DataFrame:
-    """Read the index that `prepare` wrote: a row an image, ids as strings.
-
-    Raises:
-        DermalineError: it is missing, no table, or has no rows or no image ids.
-    """
-    try:
-        index = pd.read_csv(path, dtype={"image_id": str, "lesion_id": str, "group": str})
-    except FileNotFoundError:
-        raise DermalineError(f"{path}: not found; run the prepare stage first") from None
-    except ValueError as problem:  # pandas' errors are, and that of an encoding
-        raise DermalineError(f"{path}: not a CSV table ({problem}); run the prepare stage again") from None
-    if index.empty:
-        raise DermalineError(f"{path}: has no rows; run the prepare stage again")
-    if "image_id" not in index or index["image_id"].isna().any():
-        raise DermalineError(f"{path}: image_id is missing; run the prepare stage again")
-    return index
 
 
 def split_images(index: pd.DataFrame, options: Split) -> pd.Series:

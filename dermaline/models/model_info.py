@@ -43,5 +43,5 @@ def check_clean(name: str, facts: dict) -> None:
     """
     if not clean(facts):
         others = [one["model"] for one in (facts.get("start"), *facts.get("teachers", [])) if one]
-        what = f"models/{name}: learned from {', '.join(others) or 'what is not known'}, not known to be of this split"
+        what = f"model {name}: learned from {', '.join(others) or 'what is not known'}, not known to be of this split"
         raise DermalineError(f"{what}: its scores are no measurement; train that one on this split first")

@@ -88,5 +88,6 @@ def forget_finished(made: Path) -> None:
     """Remove the checkpoints of finished trainings that made this file."""
     named = digest(made)
     for note in scratch().glob(f"*/{FINISHED}"):
-        if note.read_text(encoding="utf-8") == named:
-            ResumeCheckpoint(note.parent.name).remove()
+        with suppress(FileNotFoundError):  # another worker's, which is done with it
+            if note.read_text(encoding="utf-8") == named:
+                ResumeCheckpoint(note.parent.name).remove()

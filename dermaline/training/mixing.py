@@ -1,4 +1,4 @@
-"""MixUp and CutMix: training on mixeds of two images, and of their losses."""
+"""MixUp and CutMix: training on mixtures of two images, and of their losses."""
 
 from dataclasses import dataclass
 

@@ -31,7 +31,8 @@ class EpochReports:
 
     def __call__(self, history: pd.DataFrame) -> None:
         """Write `history`, a row an epoch with the columns `epoch`, `phase`, `kept` and numbers."""
-        write_text(self.table, history.round(DIGITS).to_csv(index=False, lineterminator="\n"))
+        shown = history.round(DIGITS).assign(lr=[float(f"{rate:.3g}") for rate in history["lr"]])  # which may be small
+        write_text(self.table, shown.to_csv(index=False, lineterminator="\n"))
         if self.writer is None:
             return
         for row in history.iloc[self.epochs_written :].to_dict("records"):
