@@ -9,9 +9,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 MAX_WORKERS = 32  # more than that wait for the disk
 
 
+def cores() -> int:
+    """How many processes work at once, unless told otherwise."""
+    return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
 def processes(workers: int | None = None) -> ProcessPoolExecutor:
     """A pool of `workers` processes (one a core unless given) that end when this process does, however it ends."""
-    workers = workers or min(os.cpu_count() or 1, MAX_WORKERS)
+    workers = workers or cores()
     context = multiprocessing.get_context("spawn")  # the same on every system, and safe beside threads
     return _Pool(workers, mp_context=context, initializer=_end_with_parent)
 
@@ -25,6 +30,9 @@ class _Pool(ProcessPoolExecutor):
             return super().submit(*work, **options)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+
+    def __exit__(self, kind: type[BaseException] | None, *problem: object) -> None:
+        self.shutdown(cancel_futures=kind is not None)  # who was stopped does not wait for work that waits itself
 
 
 def _end_with_parent() -> None:

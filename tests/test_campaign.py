@@ -167,7 +167,7 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
 @pytest.mark.usefixtures("done")
 def test_a_row_that_fails_is_named_and_the_others_have_their_table(project):
     rows = [TINY["rows"][0], {"name": "no weights", "recipes": ["lite0"], "set": {"recipe.weights": "gone"}}]
-    with pytest.raises(DermalineError, match=r"train.log: exit status 1: error: recipe: weights.*, and 1 more"):
+    with pytest.raises(DermalineError, match=r"train.log: exit status 1: error: weights.*, and 1 more"):
         call("broken", rows=rows)
     assert pd.read_csv("results/synthetic/broken.csv").model.tolist() == ["plain"]
 
@@ -253,6 +253,7 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
         ({"rows": TINY["rows"][:1] * 2}, "a name of its own"),
         ({"sed": [0]}, "unknown key 'sed'; did you mean"),
         ({"rows": [TINY["rows"][0] | {"set": {"split.folds": 3}}]}, "split.folds is set for all rows"),
+        ({"set": {"recipe.seed": 3}}, "recipe.seed can't be set; state seeds"),
     ],
 )
 def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):

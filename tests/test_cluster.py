@@ -116,6 +116,18 @@ def test_a_stopped_campaign_leaves_no_training_behind(project, start):
     assert table.read_text() == rows
 
 
+def test_that_no_worker_has_what_a_training_needs_is_said(project, start):
+    shutil.rmtree(project / ".scratch", ignore_errors=True)
+    file = project / "bare.json"
+    start(*dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)))
+    wait_for(lambda: file.exists() and file.stat().st_size > 0)
+    address = json.loads(file.read_text())["address"]
+    start(*dask("worker", address, "--nthreads", "1", "--host", "127.0.0.1"))
+    campaign = start(*COMMAND, "--scheduler", address, "--needs", "GPU=1")
+    lines = iter(campaign.stderr.readline, "")
+    assert any(f"no worker of {address} has GPU=1: it waits" in line for line in lines)
+
+
 def test_a_scheduler_that_is_not_there_is_said_in_one_line(project):
     done = subprocess.run([*COMMAND, "--scheduler", "tcp://127.0.0.1:9"], cwd=project, capture_output=True, text=True)
     assert done.returncode == 1

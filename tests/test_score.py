@@ -325,6 +325,20 @@ def test_isic_columns_in_another_order_and_file_names_score_the_same(truth, pred
     assert scored(named, marks[marks.columns[[3, 0, 7, 6, 5, 4, 2, 1]]]) == exact
 
 
+def test_images_that_differ_by_their_suffix_alone_are_two(truth, predictions):
+    """As `predict` writes them when a folder has a.jpg and a.png."""
+    exact, ids = scored(predictions, truth), dict(zip(truth.image_id[:2], ("a.jpg", "a.png"), strict=True))
+    both = (table.assign(image_id=table.image_id.replace(ids)) for table in (predictions, truth))
+    assert scored(*both) == exact
+
+
+@pytest.mark.parametrize("word", ["unknown", "NONE", " - "])
+def test_a_lesion_that_is_not_known_is_no_lesion(truth, predictions, word):
+    table = truth.assign(lesion_id=truth.lesion_id.where(truth.index > 1, word))
+    with pytest.raises(DermalineError, match=r"line 2 .*has no lesion_id"):
+        scored(predictions, table)
+
+
 def test_a_field_too_many_is_refused_in_one_line(truth, predictions):
     first, second = write("p.csv", predictions), write("t.csv", truth)
     head, *rows = first.read_text().splitlines()

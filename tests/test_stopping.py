@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from closure import ROOT
 from stage import environment
 
+from dermaline.base.files import locked
 from dermaline.training.checkpoint import ResumeCheckpoint, forget_finished
 
 WORKS = """
@@ -85,6 +88,37 @@ def test_a_checkpoint_that_a_killed_run_left_half_written_goes_and_that_of_a_liv
     assert torch.load(scratch.path) == {"epoch": 2}
     scratch.remove()
     assert list(tmp_path.glob(".scratch/*")) == []
+
+
+def test_who_is_stopped_waits_only_for_the_work_that_has_begun(tmp_path):
+    program = """
+import time
+from dermaline.pool import processes
+if __name__ == "__main__":
+    with processes(1) as pool:
+        print(pool.submit(int, "3").result(), flush=True)
+        for _ in range(100):
+            pool.submit(time.sleep, 1)
+        raise SystemExit(5)
+"""
+    began = time.monotonic()
+    (tmp_path / "work.py").write_text(program)
+    done = subprocess.run([sys.executable, "work.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 5
+    assert time.monotonic() - began < 60
+
+
+def test_a_folder_is_worked_in_by_one_process_at_a_time(tmp_path):
+    def work(number: int) -> None:
+        with locked(tmp_path / "shared"):
+            for _ in range(3):
+                order.append(number)
+                time.sleep(0.02)
+
+    order: list[int] = []
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    assert order[::3] == order[1::3] == order[2::3]
 
 
 def test_a_finished_training_is_forgotten_when_what_it_made_is_read(tmp_path, monkeypatch):

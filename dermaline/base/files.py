@@ -1,6 +1,7 @@
 """Files: written so that a reader never sees half of one, and the scratch folder of what outlives a stopped run."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -193,6 +194,15 @@ def scratch(*names: str) -> Path:
     DVC deletes a stage's outputs before it runs, so it can't lie there.
     """
     return _main_checkout().joinpath(".scratch", *names)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def require_file(path: Path) -> None:

@@ -7,6 +7,8 @@ import sys
 from types import FrameType
 
 LINE = b"stopped; run it again to go on\n"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STATUSES = tuple(128 + number for number in SIGNALS)  # of a process that was stopped
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 
 
@@ -15,7 +17,7 @@ def stop_in_one_line() -> None:
 
     A second one does not wait for that.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, _stop)
 
 

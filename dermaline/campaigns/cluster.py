@@ -19,7 +19,7 @@ import torch
 from distributed import Client, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
-from dermaline.base.errors import DermalineError
+from dermaline.base.errors import DermalineError, in_words
 from dermaline.campaigns.job import Ended, run_job
 from dermaline.campaigns.plan import TrainingJob
 
@@ -54,6 +54,10 @@ def run_all(
     if not trainings or minutes <= 0:
         return []
     with _client(jobs, {name: amount}, scheduler) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if not any(worker["resources"].get(name, 0) >= amount for worker in workers):
+            what = f"no worker of {scheduler} has {name}={amount}: it waits for one, started with --resources"
+            print(f"note: {what} {name}={amount}", file=sys.stderr)
         options = {"resources": {name: amount}, "pure": False}
         futures = [client.submit(run_job, same, Path.cwd(), deadline, **options) for same in trainings]
         for ended in _ended(futures):
@@ -69,6 +73,8 @@ def _ended(futures: Iterable) -> Iterator[Ended]:
             yield future.result()
         except KilledWorker as problem:
             yield Ended(f"{problem.last_worker.address}: lost, as workers of this training were before", [])
+        except Exception as problem:  # such as a full disk; the other trainings go on
+            yield Ended(in_words(problem), [])
 
 
 @contextmanager

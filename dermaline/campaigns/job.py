@@ -1,19 +1,17 @@
 """One training of a campaign, by the stage scripts as DVC runs them: what a worker of the cluster does."""
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dermaline.base.files import write_json
+from dermaline.base.files import locked, write_json
 from dermaline.base.stopping import end_with_parent
 from dermaline.campaigns.plan import TrainingJob
 from dermaline.data.index import PREPARED, SPLIT
@@ -45,7 +43,7 @@ def run_job(jobs: Sequence[TrainingJob], root: Path, deadline: float) -> Ended:
     folder, recipe, warnings = jobs[0].folder, jobs[0].recipe, []
     (folder / PREPARED.parent).mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(folder):
+        with locked(folder):  # the scheduler gives a job to a second worker when it loses the first
             if not (folder / PREPARED).exists():
                 (folder / PREPARED).symlink_to(PREPARED.absolute())
             for job in jobs:
@@ -58,14 +56,6 @@ def run_job(jobs: Sequence[TrainingJob], root: Path, deadline: float) -> Ended:
     except _StoppedError as stopped:
         return Ended(str(stopped) or None, warnings)
     return Ended(None, warnings)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Wait until no other worker trains here: the scheduler gives a job to a second one when it loses the first."""
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _stages_left(job: TrainingJob) -> list[list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import DIGITS, replacing, write_json, write_text
+from dermaline.base.files import DIGITS, locked, replacing, scratch, write_json, write_text
 from dermaline.data.batches import generated
 from dermaline.data.split import SPLITS
 from dermaline.models.model_info import check_clean, machine, read_model_info
@@ -103,8 +103,9 @@ def keep_table(table: pd.DataFrame, name: str, data: str, split: str, command: s
 
 def _enter(row: dict[str, Any]) -> None:
     """Put a row in the summary, in the place of an older one of that name and data."""
-    rows = {(old["name"], old["data"]): old for old in summary()} | {(row["name"], row["data"]): row}
-    write_json(SUMMARY, list(rows.values()))
+    with locked(scratch("summary")):  # campaigns may end together
+        rows = {(old["name"], old["data"]): old for old in summary()} | {(row["name"], row["data"]): row}
+        write_json(SUMMARY, list(rows.values()))
 
 
 def check_data(data: str) -> None:

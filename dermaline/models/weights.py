@@ -89,7 +89,7 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str, options: dict[
     if weights == "bundled":
         if backbone not in BUNDLED:
             raise DermalineError(
-                f"recipe: no bundled weights for '{backbone}' (only {', '.join(BUNDLED)}); use imagenet, none or a file"
+                f"no bundled weights for '{backbone}' (only {', '.join(BUNDLED)}); use imagenet, none or a file"
             )
         found = BUNDLED[backbone](body)
     elif weights == "imagenet":
@@ -109,12 +109,12 @@ def load_pretrained(body: nn.Module, backbone: str, weights: str, options: dict[
 def _from_hub(backbone: str, options: dict[str, Any]) -> Weights:
     configuration = timm.get_pretrained_cfg(backbone)
     if configuration is None or not configuration.has_weights:
-        raise DermalineError(f"recipe: timm's hub has no weights of {backbone}; use bundled, none or a file")
+        raise DermalineError(f"timm's hub has no weights of {backbone}; use bundled, none or a file")
     try:
         return timm.create_model(backbone, pretrained=True, **options).state_dict()
     except Exception as problem:  # the hub's client raises a different error for each way of not being reached
         raise DermalineError(
-            f"recipe: weights 'imagenet' of {backbone} can't be had from timm's hub ({type(problem).__name__}); "
+            f"weights: 'imagenet' of {backbone} can't be had from timm's hub ({type(problem).__name__}); "
             f"use a .safetensors file, none, or bundled with one of {', '.join(BUNDLED)}"
         ) from None
 
@@ -123,7 +123,7 @@ def _from_file(path: Path, body: nn.Module) -> Weights:
     try:
         found = read_tensors(path)
     except (OSError, ValueError) as problem:
-        raise DermalineError(f"recipe: weights: {path}: {problem}; give bundled, imagenet, none or a file") from None
+        raise DermalineError(f"weights: {path}: {problem}; give bundled, imagenet, none or a file") from None
     if own := {key.removeprefix(OWN): value for key, value in found.items() if key.startswith(OWN)}:
         return own
     classifier = body.pretrained_cfg["classifier"]

@@ -145,7 +145,8 @@ class Server:
     def _hurried(self) -> bool:
         """Whether an upload was found to give up, the oldest: else a few that never end would keep all others out."""
         now = asyncio.get_running_loop().time()
-        timeout, begun = next(iter(self._uploads.items()), (None, now))
+        lasting = ((timeout, begun) for timeout, begun in self._uploads.items() if not timeout.expired())
+        timeout, begun = next(lasting, (None, now))
         if now - begun < self.limits.unhurried_seconds:
             return False
         self._uploads.pop(timeout)

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import require_space, scratch
+from dermaline.base.files import locked, require_space, scratch
 from dermaline.params.data import Data, Dataverse
 from dermaline.sources import layout
 from dermaline.sources.fetch import TIMEOUT, Session, download, quoted, verdict
@@ -38,7 +38,7 @@ def fetch(data: Data, folder: Path) -> None:
 def bring(names: Sequence[str], source: Dataverse) -> list[Path]:
     """Where the files of these names are, once what is not here yet is downloaded; raises as `fetch`."""
     place = scratch("downloads", "dataverse", re.sub(r"\W+", "-", source.doi))
-    with Session(STORAGE) as session:
+    with locked(scratch("downloads")), Session(STORAGE) as session:  # two workers of a queue would write to one file
         listing = _listing(session, source)
         wanted = {place / name: _find(listing, name, source) for name in names}
         absent = sum(file["filesize"] for path, file in wanted.items() if not path.exists())

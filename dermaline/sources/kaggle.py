@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import require_space, scratch
+from dermaline.base.files import locked, require_space, scratch
+from dermaline.base.stopping import STATUSES
 from dermaline.params.data import Data, Kaggle
 from dermaline.sources import layout
 from dermaline.sources.fetch import quoted, require_trusted
@@ -35,8 +36,9 @@ def fetch(data: Data, folder: Path) -> None:
     if not owner or not slug or "/" in slug:
         raise DermalineError(f"params.yaml: data.kaggle.dataset: '{data.kaggle.dataset}' is not OWNER/NAME")
     archive = scratch("downloads", "kaggle", f"{owner}-{slug}-v{data.kaggle.version}.zip")
-    if not archive.exists():
-        _download(data.kaggle, archive)
+    with locked(scratch("downloads")):
+        if not archive.exists():
+            _download(data.kaggle, archive)
     layout.write([archive], folder, official=True)
 
 
@@ -81,7 +83,9 @@ def _log_in() -> "KaggleApi":
 
             api = KaggleApi()
             api.authenticate()
-        except SystemExit:
+        except SystemExit as ended:
+            if ended.code in STATUSES:
+                raise
             raise DermalineError(f"Kaggle: no valid credentials found; {HELP}") from None
         except OSError as problem:
             raise _explained("Kaggle: log-in", problem) from None

@@ -67,7 +67,8 @@ def _read(path: Path) -> tuple[pd.DataFrame, bool]:
     isic = "image" in table
     table = forms.from_isic(path, table) if isic else table
     if "image_id" in table:
-        table = table.assign(image_id=table["image_id"].map(less_suffix, na_action="ignore"))
+        plain = table["image_id"].map(less_suffix, na_action="ignore")
+        table = table.assign(image_id=plain.mask(plain.duplicated(keep=False), table["image_id"]))
     return forms.by_id(path, table), isic
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
+from dermaline.data import words
 from dermaline.evaluation.scores import Floats
 from dermaline.sources import separated
 
@@ -15,7 +16,7 @@ ISIC: dict[str, str] = {name.upper(): name for name in ("mel", "nv", "bcc", "aki
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read a separated file as strings, without blanks around them; what is empty, `NA` or `nan` is NaN.
+    """Read a separated file as strings, without blanks around them; NaN is what says nothing, see `words.said`.
 
     Raises:
         DermalineError: it is missing, no table, or without rows.
@@ -26,8 +27,7 @@ def read(path: Path) -> pd.DataFrame:
         raise DermalineError(f"{path}: not a table that can be read ({problem}); give a CSV file") from None
     if table.empty:
         raise DermalineError(f"{path}: has no rows")
-    table = table.rename(columns=str.strip).apply(lambda column: column.str.strip())
-    return table.mask(table.isin(["", "NA", "nan"]))
+    return table.rename(columns=str.strip).apply(words.said)
 
 
 def by_id(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
-from dermaline.pool import MAX_WORKERS, processes
+from dermaline.pool import cores, processes
 from dermaline.sources.archive import opened
 from dermaline.sources.folders import below, hidden
 
@@ -26,9 +26,7 @@ _CLOSED = (
 CLOSED = frozenset(f".{name}" for name in _CLOSED.split())
 _IMAGES = SUFFIXES | CLOSED
 BLOCK = 32  # photographs
-PREFETCH_BLOCKS = (
-    MAX_WORKERS  # blocks that are decoded or wait: this bounds the memory, however many photographs there are
-)
+PREFETCH_BLOCKS = 2 * cores()  # that are decoded or wait: this bounds the memory, however many photographs there are
 LARGEST_FILE = 2**28  # bytes
 
 
