@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 from lightning_fabric import Fabric
 
-from dermaline.commands.record import check_data, keep_table
+from dermaline.commands.results_summary import check_data, keep_table
 from dermaline.compute import in_words
 from dermaline.evaluation.compare import models_table
 from dermaline.params.whole import read as read_params

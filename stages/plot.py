@@ -3,7 +3,6 @@
 Reads plots/evaluation/, metrics/details.json, plots/training/, the first recipe's recipe.json, and data/.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from dermaline.base.parameters import load
 from dermaline.data.index import PREPARED, read_with_split
 from dermaline.data.photographs import in_memory, sizes_for
 from dermaline.figures import dataset, diagnostics, style, training, uncertainty
+from dermaline.models.model_info import read_model_info
 from dermaline.params.plot import Plot
 from dermaline.params.recipe import Recipe
 from dermaline.portable import pin
@@ -47,7 +47,7 @@ def main() -> None:
 
 def evaluation_figures(palette: str) -> Iterator[tuple[str, Figure]]:
     """The final model on the test split."""
-    final = list(json.loads(Path("metrics/details.json").read_text(encoding="utf-8")).values())[-1]
+    final = list(files.read_json(Path("metrics/details.json")).values())[-1]
     scores, area = final["image_level"], final["selective"]["risk_area"]
 
     def table(name: str) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def pick(rows: pd.DataFrame) -> list[int]:
 
 def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
-    stored = json.loads(Path(f"models/{recipe}/recipe.json").read_text(encoding="utf-8"))
+    stored = read_model_info(Path(f"models/{recipe}"))
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
     options, generator = Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
     sizes = sizes_for(stored["size"], options.view, options.crop_from, images.shape[1:3])

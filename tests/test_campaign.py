@@ -22,7 +22,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.campaigns import plan
 from dermaline.campaigns.plan import Run
-from dermaline.commands import campaign, record
+from dermaline.commands import campaign, results_summary
 from dermaline.models import model_info
 from dermaline.models.weights import describe_start
 from dermaline.params.whole import Params
@@ -159,7 +159,7 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     views = [pd.read_csv(one / "none-3x3-3.csv") for one in before]
     difference = scikit_learn(pd.concat(views).query("split == 'val'"))["accuracy"] - row.accuracy
     assert tested.val_accuracy_difference == pytest.approx(difference, abs=1e-6)
-    assert {kept["name"]: kept["split"] for kept in record.summary()}["val"] == "val"
+    assert {kept["name"]: kept["split"] for kept in results_summary.summary()}["val"] == "val"
     Path("results/synthetic/val.csv").unlink()
 
 
@@ -225,7 +225,7 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
 @pytest.mark.usefixtures("done")
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
     table = pd.read_csv(project / "results/synthetic/tiny.csv")
-    (row,) = [row for row in record.summary(project / record.SUMMARY) if row["name"] == "tiny"]
+    (row,) = [row for row in results_summary.summary(project / results_summary.SUMMARY) if row["name"] == "tiny"]
     assert (row["name"], row["rows"], row["seeds"], row["split"]) == ("tiny", 2, 1, "test")
     assert set(table["command"]) == {row["command"]} == {"python -m dermaline campaign tiny.yaml --data synthetic"}
     assert set(table["machine"]) == {row["machine"]}

@@ -8,7 +8,7 @@ import pytest
 from closure import ROOT
 from ruamel.yaml import YAML
 
-from dermaline.commands import readme, record
+from dermaline.commands import readme, record, results_summary
 
 
 def test_the_tables_of_readme_and_docs_are_made_from_the_files(monkeypatch, tmp_path):
@@ -35,7 +35,7 @@ def test_every_speed_has_a_script_a_range_and_is_there_once():
     assert len(set(claims)) == len(claims) > 10
 
 
-RUNS = [row for row in record.summary(ROOT / record.SUMMARY) if row["kind"] != record.TABLE]
+RUNS = [row for row in results_summary.summary(ROOT / results_summary.SUMMARY) if row["kind"] != results_summary.TABLE]
 
 
 @pytest.mark.parametrize("row", RUNS, ids=lambda row: f"{row['data']}-{row['name']}")
@@ -55,7 +55,7 @@ def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
 
 
 def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():
-    rows = {(row["data"], row["name"]): row for row in record.summary(ROOT / record.SUMMARY)}
+    rows = {(row["data"], row["name"]): row for row in results_summary.summary(ROOT / results_summary.SUMMARY)}
     tables = list((ROOT / "results").glob("*/*.csv"))
     assert len(tables) >= 3
     for path in tables:

@@ -12,7 +12,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.campaigns import cluster, plan
 from dermaline.campaigns.plan import TrainingJob
 from dermaline.campaigns.table import results_table
-from dermaline.commands.record import check_data, keep_table
+from dermaline.commands.results_summary import check_data, keep_table
 from dermaline.data.batches import packed_size
 from dermaline.data.index import PREPARED
 from dermaline.params import whole

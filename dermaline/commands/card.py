@@ -1,7 +1,6 @@
 """The card of the released model, in the Hugging Face form, from its recorded run and nothing else."""
 
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import rounded
+from dermaline.base.files import read_json, rounded
 from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.release import DECISION, RELEASED
 from dermaline.evaluation.summary import OPERATING_POINT, key_metrics
@@ -60,10 +59,10 @@ def read(data: Path) -> Recorded:
     name = decision.recipes[0] if len(known) == 1 else "ensemble"
     folder = data / name
     try:
-        details, made = (json.loads((folder / f"{part}.json").read_text("utf-8")) for part in ("details", "made"))
+        details, made = (read_json(folder / f"{part}.json") for part in ("details", "made"))
         slices, sets = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets"))
         recorded = load(folder / "decision.json")
-        explained = {recipe: json.loads((folder / f"explain/{recipe}.json").read_text("utf-8")) for recipe in known}
+        explained = {recipe: read_json(folder / f"explain/{recipe}.json") for recipe in known}
     except FileNotFoundError as problem:
         said = f"{problem.filename}: not found; run record {name} after the run that was released"
         raise DermalineError(said) from None

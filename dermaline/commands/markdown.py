@@ -1,11 +1,11 @@
 """Measured numbers as Markdown."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from dermaline.base.files import read_json
 from dermaline.reporting import tables
 from dermaline.reporting.tables import with_ends
 
@@ -21,7 +21,7 @@ def classes_table(folder: Path) -> str:
 
     Below the table its melanoma sensitivity at fixed specificities, and its calibration error.
     """
-    (model,) = list(json.loads((folder / "details.json").read_text(encoding="utf-8")).values())[-1:]
+    (model,) = list(read_json(folder / "details.json").values())[-1:]
     whole, at = model["image_level"], []
     table = markdown(*tables.classes(whole, pd.read_csv(folder / "confusion.csv")))
     for specificity in (90, 95):

@@ -1,18 +1,17 @@
 """The command `readme`: the tables of the README and docs/, and the released model's card, from what was measured."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import write_text
+from dermaline.base.files import read_json, write_text
 from dermaline.campaigns import plan
 from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import classes_table, markdown
-from dermaline.commands.record import TABLE, summary
+from dermaline.commands.results_summary import TABLE, summary
 from dermaline.evaluation.compare import REFERENCE
 from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, protocols, with_ends, with_flat_ends
 
@@ -65,19 +64,15 @@ def pages() -> dict[Path, dict[str, str]]:
         Path("docs/using-a-model.md"): {
             "sizes": validation_table(pd.read_csv(DATA / "sizes.csv")),
             "views": validation_table(pd.read_csv(DATA / "views.csv")),
-            "ood": markdown(*out_of_distribution(_json(released / "ood.json"))),
+            "ood": markdown(*out_of_distribution(read_json(released / "ood.json"))),
         },
         Path("docs/outlines.md"): {
-            "outlines": markdown(*outlines(_json(released / "segmentation.json"))),
+            "outlines": markdown(*outlines(read_json(released / "segmentation.json"))),
             "lesion_crops": validation_table(pd.read_csv(DATA / "lesion_crops.csv")),
         },
         Path("docs/speed.md"): {"speed": speed_table(summary(Path("benchmarks/summary.json")))},
         Path("docs/reliability.md"): {"reliability": reliability_table(summary(Path("results/reliability.json")))},
     }
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def results_table(rows: list[dict[str, Any]]) -> str:

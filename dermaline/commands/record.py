@@ -1,4 +1,4 @@
-"""The command `record`, and the results it keeps: metrics files of a run or tables, a row each in their summary."""
+"""The command `record`: keeps the metrics and figures of the last run, if they are of one run."""
 
 import argparse
 import json
@@ -8,19 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import DIGITS, locked, replacing, scratch, write_json, write_text
-from dermaline.data.batches import generated
+from dermaline.base.files import read_json, replacing, write_json
+from dermaline.commands.results_summary import check_data, enter
 from dermaline.data.split import SPLITS
 from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 from dermaline.params.split import Split
-from dermaline.sources.archive import GENERATED
 
-SUMMARY = Path("results/summary.json")
-TABLE = "table"  # the kind of a row that stands for a table of models, beside `single` and `ensemble`
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("confusion", "per_class", "protocols", "slices", "models", "risk", "sets")
@@ -60,7 +55,7 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     folder = Path("results") / data / name
     try:
         require_one_run(Path("metrics"))
-        details, split = (json.loads(Path(f"metrics/{part}.json").read_text()) for part in ("details", "split"))
+        details, split = (read_json(Path(f"metrics/{part}.json")) for part in ("details", "split"))
         recipes = [model for model in details if model != "ensemble"]
         trained = [read_model_info(Path("models", recipe)) for recipe in recipes]
         for recipe, known in zip(recipes, trained, strict=True):
@@ -80,44 +75,8 @@ def record(name: str, data: str, command: str, seconds: float) -> Path:
     row |= {"seeds": [model["recipe"]["seed"] for model in trained], "machine": machine(trained[0])}
     row |= {"seconds": round(seconds), "command": command, "commit": git("rev-parse", "HEAD")}
     write_json(folder / "made.json", row)
-    _enter(row)
+    enter(row)
     return folder
-
-
-def keep_table(table: pd.DataFrame, name: str, data: str, split: str, command: str) -> None:
-    """Write a table of models to `results/DATA/NAME.csv`, and enter its row in the summary.
-
-    Args:
-        table: of `compare.models_table`, with the columns `seeds` (how many) and `machine` beside.
-        name: of the table.
-        data: as for `record`.
-        split: whose images are scored.
-        command: what made it.
-    """
-    table = table.assign(command=command).round(DIGITS)
-    write_text(Path("results", data, f"{name}.csv"), table.to_csv(index=False, lineterminator="\n"))
-    row = {"name": name, "kind": TABLE, "data": data, "split": split, "rows": len(table)}
-    machines = ", or ".join(dict.fromkeys(table["machine"]))
-    _enter(row | {"seeds": int(table["seeds"].max()), "machine": machines, "command": command})
-
-
-def _enter(row: dict[str, Any]) -> None:
-    """Put a row in the summary, in the place of an older one of that name and data."""
-    with locked(scratch("summary")):  # campaigns may end together
-        rows = {(old["name"], old["data"]): old for old in summary()} | {(row["name"], row["data"]): row}
-        write_json(SUMMARY, list(rows.values()))
-
-
-def check_data(data: str) -> None:
-    """Refuse results under a wrong name.
-
-    Raises:
-        DermalineError: generated images are called anything but `synthetic`, or others that.
-    """
-    drawn = generated()
-    if drawn != (data == GENERATED):
-        there = "generated images" if drawn else "photographs"
-        raise DermalineError(f"--data {data}: data/prepared holds {there}; name the data right")
 
 
 def require_last_run() -> None:
@@ -139,7 +98,7 @@ def require_one_run(folder: Path) -> None:
     Raises:
         DermalineError: they name other models, or count other images.
     """
-    details, split, decision = (json.loads((folder / f"{name}.json").read_text()) for name in METRICS[1:])
+    details, split, decision = (read_json(folder / f"{name}.json") for name in METRICS[1:])
     scored, decided = [model for model in details if model != "ensemble"], list(decision["temperatures"])
     if scored != decided:
         said = f"is of {', '.join(decided)}, and details.json of {', '.join(scored)}"
@@ -182,10 +141,6 @@ def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
     """The number of test images, the headline, and those of its 95 % intervals that there are."""
     found = {"n_test": scores["cases"]} | {key: scores[key] for key in HEADLINE}
     return found | {"intervals": {key: ends for key, ends in scores["intervals"].items() if key in HEADLINE}}
-
-
-def summary(path: Path = SUMMARY) -> list[dict[str, Any]]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def git(*arguments: str) -> str:

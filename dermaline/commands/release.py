@@ -1,7 +1,6 @@
 """A released model: the last run's models in half precision, with all that `predict` needs, in git."""
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.files import digest, replacing, rounded, write_json
+from dermaline.base.files import digest, read_json, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
 from dermaline.evaluation.summary import key_metrics
 from dermaline.inference.decision import load
@@ -48,7 +47,7 @@ def write() -> str:
             images of their test.
     """
     decision, views = load(Path("metrics/decision.json")), whole.read().predict.model_dump(mode="json")
-    details = json.loads(Path("metrics/details.json").read_text(encoding="utf-8"))
+    details = read_json(Path("metrics/details.json"))
     decision.require([Path("models", name) for name in decision.recipes])
     said = {name: read_model_info(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together

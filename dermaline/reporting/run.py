@@ -1,6 +1,5 @@
 """The last run, as the stages before the report left it on disk."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dermaline.base.errors import DermalineError
+from dermaline.base.files import read_json
 from dermaline.inference.decision import Decision, load
 from dermaline.models.model_info import read_model_info
 from dermaline.params.evaluate import Evaluate
@@ -76,6 +76,6 @@ def read(recipes: Sequence[str], split_options: Split, options: Evaluate) -> Run
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except ValueError as problem:
         raise DermalineError(f"{path}: not JSON ({problem}); run dvc repro") from None
