@@ -27,16 +27,16 @@ def asked(description: str, models: str | None = None) -> argparse.Namespace:
     return chosen
 
 
-def keep(name: str, chosen: argparse.Namespace, tables: Mapping[str, pd.DataFrame], device: Fabric) -> pd.DataFrame:
+def keep(name: str, chosen: argparse.Namespace, tables: Mapping[str, pd.DataFrame], fabric: Fabric) -> pd.DataFrame:
     """Compare decided predictions on validation images with the first of them, into results/DATA/NAME.csv.
 
     Args:
         name: of the benchmark.
         chosen: what it was asked, see `asked`.
         tables: of each row, see `models_table`, whose result this gives.
-        device: on which the models ran.
+        fabric: on which the models ran.
     """
-    table = models_table(tables, read_params().evaluate).assign(seeds=1, machine=in_words(device))
+    table = models_table(tables, read_params().evaluate).assign(seeds=1, machine=in_words(fabric))
     words = " ".join([name, *getattr(chosen, "models", [])])
     keep_table(table, name, chosen.data, "val", f"python -m benchmarks.{words} --data {chosen.data}")
     return table

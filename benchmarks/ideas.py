@@ -61,7 +61,7 @@ def main() -> None:
         table["ensemble"] = judged(every)
         table |= {f"ensemble, calibration: {kind}": judged(every, calibration=kind) for kind in ("prior", "vector")}
         table |= {"ensemble, for balanced accuracy": judged(every, decision="balanced")}
-    found = keep("ideas", chosen, table, first.member.device)
+    found = keep("ideas", chosen, table, first.member.fabric)
     shown = [f"{name}{part}" for name in SHOWN for part in ("", "_difference_low", "_difference_high")]
     print(found[["model", *shown]].to_string(index=False, float_format="%.3f"))
 
@@ -116,7 +116,7 @@ class Seen:
             seen = [partial(_both, view, colours) for view in scale.views]
             member = self.member._replace(scales=[views.Scale(scale.size, seen)])
             parts = [self.rows.iloc[part].reset_index(drop=True) for part in blocks(len(self.rows), 512)]
-            device = member.device.device
+            device = member.fabric.device
             self.at_scale[key] = np.concatenate(
                 [member(load_images(part, scale.size, device), metadata.encode(part)) for part in parts]
             )

@@ -35,7 +35,7 @@ def main() -> None:
     how = ("auto", params.predict, params.prepare.size)
     ensemble = load_ensemble(selection.folders, selection.decision, *how)
     tables = {name: predicted(ensemble, rows, size, params.prepare.max_megapixels) for name, size in SIZES.items()}
-    found = keep("sizes", chosen, tables, ensemble.members[0].device)
+    found = keep("sizes", chosen, tables, ensemble.members[0].fabric)
     print(found[["model", "accuracy", "balanced_accuracy", "macro_auc"]].to_string(index=False, float_format="%.4f"))
 
 

@@ -36,7 +36,7 @@ def main() -> None:
         name = f"grid {grid[0]} x {grid[1]}, tta {tta}: {looks[-1]} views"
         table[name] = decided_on(rows, [one.found(**changes) for one in seen], train_images, params.evaluate)
         print(name, flush=True)
-    found = keep("views", chosen, table, seen[0].member.device)
+    found = keep("views", chosen, table, seen[0].member.fabric)
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]
     print(found.assign(views=looks)[["model", "views", *shown]].to_string(index=False, float_format="%.4f"))
 

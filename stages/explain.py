@@ -43,7 +43,7 @@ def main() -> None:
     told, shown = {}, {}
     try:
         shown = examples(member, pick(rows))
-        untaught = checks.untaught(member.recipe, options.seed, member.device.device)
+        untaught = checks.untaught(member.recipe, options.seed, member.fabric.device)
         predicted = torch.tensor(sample["predicted"].map(INDEX).to_numpy())
         seen = (load_images(sample, member.size, CPU), predicted, metadata.encode(sample), load_masks(sample))
         told = checks.summary(checks.measure(member, untaught, *seen, sample["group"].to_numpy()))

@@ -20,7 +20,7 @@ from dermaline.data.batches import load_images, packed_size, split_digest
 from dermaline.data.index import read_split
 from dermaline.ood import density, detector, non_lesions, packaged, report
 from dermaline.ood.features import Extractor, extractor
-from dermaline.params.ood import FOLDER, Ood
+from dermaline.params.ood import OOD_FOLDER, Ood
 
 BLOCK = 1024  # photographs in memory
 
@@ -46,7 +46,7 @@ def main() -> None:
         "false_alarms": options.false_alarms,
         "split": split_digest(),
     }
-    detector.save(Path("models", FOLDER), fitted, facts)
+    detector.save(Path("models", OOD_FOLDER), fitted, facts)
     others = without_lesion(extract, test, options)
     shown = {kind: detector.scores(fitted, features) for kind, features in others.items()}
     views = {}

@@ -33,13 +33,13 @@ DPI = 200
 
 def main() -> None:
     options = network.read_options(MODELS)
-    device = setup_fabric(load(str, "compute.device"), options.precision)
-    networks = [one.to(device.device) for one in network.load(MODELS)]
+    fabric = setup_fabric(load(str, "compute.device"), options.precision)
+    networks = [one.to(fabric.device) for one in network.load(MODELS)]
     forget_finished(MODELS / network.FACTS)
     rows = pd.concat([read_split(split).assign(split=split) for split in SPLITS], ignore_index=True)
     train = rows["split"] == "train"
     rows["fold"] = deal(rows[train], options.folds, options.seed).reindex(rows.index, fill_value=-1)
-    found = outlines(networks, rows, options.size, device) if networks else np.zeros((0, *options.size), np.uint8)
+    found = outlines(networks, rows, options.size, fabric) if networks else np.zeros((0, *options.size), np.uint8)
     with files.replacing(Path("data/outlines.npy")) as path, path.open("wb") as file:
         np.save(file, found)
     val, test = (measured(rows[rows["split"] == split], found) for split in ("val", "test"))
@@ -47,14 +47,14 @@ def main() -> None:
     style.save(outlined(test, examples(test, found)), Path("plots/outlines.png"), DPI)
 
 
-def outlines(networks: list[network.UNet], rows: pd.DataFrame, size: tuple[int, int], device: Fabric) -> np.ndarray:
+def outlines(networks: list[network.UNet], rows: pd.DataFrame, size: tuple[int, int], fabric: Fabric) -> np.ndarray:
     """Of all rows, in the order of the index."""
     found = np.zeros((len(rows), *size), np.uint8)
     for fold, own in rows.groupby("fold"):
         which = networks if fold < 0 else [networks[fold]]
         for part in blocks(len(own), 1024):
             some = own.iloc[part]
-            found[some["row"]] = probabilities(which, load_images(some, size, device.device), device)
+            found[some["row"]] = probabilities(which, load_images(some, size, fabric.device), fabric)
     return found
 
 

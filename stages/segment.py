@@ -31,29 +31,29 @@ MODELS = Path("models/segmentation")
 
 def main() -> None:
     options = load(Segment, "segment")
-    device = setup_fabric(load(str, "compute.device"), options.precision)
+    fabric = setup_fabric(load(str, "compute.device"), options.precision)
     rows = read_split("train")
-    images, known = examples(rows, options.size, device.device)
+    images, known = examples(rows, options.size, fabric.device)
     folds = torch.tensor(deal(rows, options.folds, options.seed).to_numpy())
-    precision = device.strategy.precision.precision
+    precision = fabric.strategy.precision.precision
     origins = origins_of(options.weights, [], split_digest())
     origins.require_same_split("params.yaml: segment.weights")
-    settings = {"segment": options.model_dump(mode="json"), "device": device.device.type, "precision": precision}
+    settings = {"segment": options.model_dump(mode="json"), "device": fabric.device.type, "precision": precision}
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *origins.files]
     inputs += [MASKS] if MASKS.exists() else []
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
-    device.print(f"training {options.folds} networks on {in_words(device)}, {precision}", flush=True)
+    fabric.print(f"training {options.folds} networks on {in_words(fabric)}, {precision}", flush=True)
     folds[~known] = -1
     enough = len(folds[folds >= 0].unique()) == options.folds
     if not enough:
         print(f"note: {int(known.sum())} outlines of {len(known)}: too few to learn from", file=sys.stderr)
-    trained = train(options, images, folds, device, scratch, partial(print, flush=True)) if enough else []
+    trained = train(options, images, folds, fabric, scratch, partial(print, flush=True)) if enough else []
     facts = {
         "images": int(known.sum()),
         "prepared_size": packed_size(),
         "split": split_digest(),
         "start": origins.start,
-        "device": in_words(device),
+        "device": in_words(fabric),
         "precision": precision,
         "torch": torch.__version__,
     }

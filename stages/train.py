@@ -28,25 +28,25 @@ def main() -> None:
     name = argument("RECIPE")
     recipe = read_recipe(name)
     compute = load(Compute, "compute")
-    device = setup_fabric(compute.device, recipe.precision, compute.devices)
-    precision = device.strategy.precision.precision
+    fabric = setup_fabric(compute.device, recipe.precision, compute.devices)
+    precision = fabric.strategy.precision.precision
     origins = origins_of(recipe.weights, recipe.teachers, split_digest())
     if not recipe.start_of_other_split:
         origins.require_same_split(f"recipe {name}", ", or set start_of_other_split")
     doubts = balance.warnings(recipe)
     doubts += ["warning: no score of this model will be a measurement"] * bool(origins.leaks)
-    for line in (f"training {name} on {in_words(device)}, {precision}", *doubts):
-        device.print(line, flush=True)
-    settings = {"recipe": recipe.model_dump(mode="json"), "device": device.device.type, "precision": precision}
-    settings |= {"processes": device.world_size, "compile": compute.compile}
+    for line in (f"training {name} on {in_words(fabric)}, {precision}", *doubts):
+        fabric.print(line, flush=True)
+    settings = {"recipe": recipe.model_dump(mode="json"), "device": fabric.device.type, "precision": precision}
+    settings |= {"processes": fabric.world_size, "compile": compute.compile}
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *origins.files]
     scratch = ResumeCheckpoint(fingerprint(settings, inputs))
 
     events = from_root(f"runs/{name}-{scratch.folder.name[:8]}") if compute.tensorboard else None
-    report = EpochReports(Path(f"plots/training/{name}.csv"), events) if device.is_global_zero else None
-    training = Trainer(recipe, *examples(device.device), device, scratch, report, compiled=compute.compile)
+    report = EpochReports(Path(f"plots/training/{name}.csv"), events) if fabric.is_global_zero else None
+    training = Trainer(recipe, *examples(fabric.device), fabric, scratch, report, compiled=compute.compile)
     best = training.run()
-    if not device.is_global_zero:
+    if not fabric.is_global_zero:
         return
     epochs = training.epochs().set_index("epoch", drop=False)
     chosen = epochs.loc[training.best.epochs[0]]
@@ -60,7 +60,7 @@ def main() -> None:
         "teachers": origins.teachers,
         "epoch": int(chosen.epoch),
         **{score: float(chosen[score]) for score in epochs if score.startswith("val_")},
-        "device": in_words(device),
+        "device": in_words(fabric),
         "precision": precision,
         "torch": torch.__version__,
         "timm": timm.__version__,

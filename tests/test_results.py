@@ -47,9 +47,9 @@ def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
     test = list(details.values())[-1]["image_level"]
     assert row["n_test"] == test["cases"]
     assert row["split"].endswith(", ".join(record.sides(split)))
-    for key in record.HEADLINE:
+    for key in record.SUMMARISED:
         assert row[key] == test[key]
-    assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(record.HEADLINE)
+    assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(record.SUMMARISED)
     for key, ends in row["intervals"].items():
         assert ends["low"] <= row[key] <= ends["high"]
 

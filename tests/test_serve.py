@@ -43,9 +43,10 @@ from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
 from dermaline.segmentation.network import UNet
 from dermaline.serving import connections, overlays
-from dermaline.serving.app import FILES, Limits, create
+from dermaline.serving.app import Limits, create
 from dermaline.serving.batching import Batcher
 from dermaline.serving.connections import Connection
+from dermaline.serving.guard import FILES
 from dermaline.serving.service import Service
 from dermaline.serving.uploads import SCAN
 

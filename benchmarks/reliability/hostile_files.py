@@ -33,13 +33,14 @@ from benchmarks.reliability.rows import Row, row
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import load
-from dermaline.commands import predict, serve
+from dermaline.commands import serve
 from dermaline.exporting import running
 from dermaline.inference.ensemble import plain
 from dermaline.models import model_io
 from dermaline.models.network import Network
 from dermaline.ood import detector
 from dermaline.ood.density import Density
+from dermaline.params.ood import OOD_FOLDER
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
@@ -48,7 +49,7 @@ from dermaline.serving.uploads import Upload
 ROOT = Path(__file__).parents[2]
 MEMORY, SECONDS, PATIENCE = 2 * 10**9, 60, 600  # bytes, of a CPU, and of a clock: other work may be in the way
 PLANTED = "outside of the project"
-MODEL, NET, DENSITY = "models/small", "models/segmentation", f"models/{predict.FOLDER}"
+MODEL, NET, DENSITY = "models/small", "models/segmentation", f"models/{OOD_FOLDER}"
 JSONS = {
     "recipe": f"{MODEL}/recipe.json",
     "decision": "metrics/decision.json",

@@ -17,7 +17,7 @@ from dermaline.inference.views import VIEWS
 from dermaline.models.model_info import read_model_info
 from dermaline.ood import detector
 from dermaline.params import whole
-from dermaline.params.ood import FOLDER
+from dermaline.params.ood import OOD_FOLDER
 from dermaline.user_files import photographs
 from dermaline.user_files.metadata_table import MetadataLookup
 
@@ -73,7 +73,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     if decision is None:
         home, decision = (Path("models"), Path("metrics/decision.json")) if last_run else (RELEASED, DECISION)
         fitted = load(decision)
-        folders, beside = [home / name for name in fitted.recipes], home / FOLDER
+        folders, beside = [home / name for name in fitted.recipes], home / OOD_FOLDER
     else:
         fitted, named = load(decision), dict(zip(names, models, strict=True))
         if sorted(fitted.recipes) != sorted(names):
@@ -100,7 +100,7 @@ def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None)
     sizes = set(ensemble.prepared_sizes)
     if folder is None:
         return lambda block: ensemble(block.images, metadata(block.image_ids)), sorted(sizes)
-    detect = detector.load(folder, ensemble.members[0].device.device)
+    detect = detector.load(folder, ensemble.members[0].fabric.device)
     size = detect.facts.prepared_size
 
     def predict(block: photographs.Block) -> Prediction:

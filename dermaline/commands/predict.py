@@ -79,7 +79,7 @@ def main(options: argparse.Namespace) -> str:
     if bad:
         raise DermalineError(f"{bad} of {len(found)} images could not be used, see above; the others are in {output}")
     views = ", ".join(str(views) for views in sorted({member.views for member in ensemble.members}))
-    device = in_words(ensemble.members[0].device)
+    device = in_words(ensemble.members[0].fabric)
     return f"{len(found)} images -> {output}; {selection.description}; {views} views of each; on {device}"
 
 

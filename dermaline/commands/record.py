@@ -16,7 +16,7 @@ from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 from dermaline.params.split import Split
 
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
+SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "macro_auc")
 METRICS = ("test", "details", "split", "decision")
 SERIES = ("confusion", "per_class", "protocols", "slices", "models", "risk", "sets")
 SHOWS_LESIONS = ("samples.png", "augmentation.png")
@@ -139,8 +139,8 @@ def _copy(folder: Path, files: dict[str, list[str]]) -> None:
 
 def summary_numbers(scores: dict[str, Any]) -> dict[str, Any]:
     """The number of test images, the headline, and those of its 95 % intervals that there are."""
-    found = {"n_test": scores["cases"]} | {key: scores[key] for key in HEADLINE}
-    return found | {"intervals": {key: ends for key, ends in scores["intervals"].items() if key in HEADLINE}}
+    found = {"n_test": scores["cases"]} | {key: scores[key] for key in SUMMARISED}
+    return found | {"intervals": {key: ends for key, ends in scores["intervals"].items() if key in SUMMARISED}}
 
 
 def git(*arguments: str) -> str:

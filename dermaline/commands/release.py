@@ -15,7 +15,7 @@ from dermaline.evaluation.summary import key_metrics
 from dermaline.inference.decision import load
 from dermaline.models.model_info import check_clean, read_model_info
 from dermaline.params import whole
-from dermaline.params.ood import FOLDER
+from dermaline.params.ood import OOD_FOLDER
 
 RELEASED = Path("released")
 DECISION = RELEASED / "decision.json"
@@ -57,9 +57,9 @@ def write() -> str:
     for name, known in said.items():
         measured = rounded(key_metrics(details[name]["image_level"]))
         _write(name, known | {"predict": views, "test": measured})
-    detector = Path("models", FOLDER)
+    detector = Path("models", OOD_FOLDER)
     if detector.exists():
-        with replacing(RELEASED / FOLDER) as folder:
+        with replacing(RELEASED / OOD_FOLDER) as folder:
             shutil.copytree(detector, folder)
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
     decision.model_copy(update={"models": halves}).save(DECISION)

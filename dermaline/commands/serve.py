@@ -11,8 +11,9 @@ import uvicorn
 from dermaline.base.errors import DermalineError
 from dermaline.commands.chosen_models import add_device_argument, add_model_arguments, choose, load_chosen, predictor
 from dermaline.params import whole
-from dermaline.serving.app import Limits, create, is_loopback
+from dermaline.serving.app import Limits, create
 from dermaline.serving.connections import Connection
+from dermaline.serving.guard import is_loopback
 from dermaline.serving.overlays import load_outliner
 from dermaline.serving.service import Service, describe
 from dermaline.user_files.metadata_table import read_metadata

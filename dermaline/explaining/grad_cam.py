@@ -81,7 +81,7 @@ def explain(member: Member, images: Tensor, classes: Tensor, metadata: Tensor | 
     Returns:
         float32 [N, h, w] on the CPU, over the whole photograph, of the least size at which the model sees it.
     """
-    device = member.device.device
+    device = member.fabric.device
     classes, metadata = classes.to(device), None if metadata is None else metadata.to(device)
     size, found = min(scale.size for scale in member.scales), []
     for scale in member.scales:

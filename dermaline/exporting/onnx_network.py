@@ -49,6 +49,6 @@ def in_onnxruntime(member: Member) -> Member:
     Raises:
         DermalineError: it is not on a CPU.
     """
-    if (kind := member.device.device.type) != "cpu":
+    if (kind := member.fabric.device.type) != "cpu":
         raise DermalineError(f"--backend onnx: onnxruntime computes on the CPU here, not on {kind}; give --device cpu")
     return member._replace(network=OnnxNetwork(member.network), device=setup_fabric("cpu", "32-true"))

@@ -26,7 +26,7 @@ class Member(NamedTuple):
 
     network: Network
     recipe: Recipe
-    device: Fabric
+    fabric: Fabric
     scales: Sequence[views.Scale]
     options: Predict  # which `scales` are the views of
 
@@ -48,7 +48,7 @@ class Member(NamedTuple):
             metadata: float [N, M] as `data.metadata.encode` makes it, or None when nothing is known.
         """
         found = [
-            probabilities(self.network, resized(images, scale.size), self.device, metadata=metadata, views=scale.views)
+            probabilities(self.network, resized(images, scale.size), self.fabric, metadata=metadata, views=scale.views)
             for scale in self.scales
         ]
         return torch.stack(found).mean(dim=0).numpy().astype(np.float64)
@@ -67,8 +67,8 @@ def load_member(folder: Path, device: str, options: Predict, *, portable: bool =
         DermalineError: the folder, the device, or the test-time augmentation does not do.
     """
     precision = model_io.recipe(folder).precision
-    where = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
+    fabric = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
     network, recipe = model_io.load(folder)
-    network.to(where.device)
+    network.to(fabric.device)
     tta = views.tta_views(options.tta, network, input_size(recipe))
-    return Member(network, recipe, where, views.scales(recipe, options, tta), options)
+    return Member(network, recipe, fabric, views.scales(recipe, options, tta), options)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from dermaline.base.parameters import Count, Section, Seed, Size, within
 
-FOLDER = "out_of_distribution"  # beside the models, so no recipe may be called so
+OOD_FOLDER = "out_of_distribution"  # beside the models, so no recipe may be called so
 
 
 class Ood(Section):

@@ -13,7 +13,7 @@ from dermaline.params.evaluate import Evaluate
 from dermaline.params.explain import Explain
 from dermaline.params.export import Export
 from dermaline.params.external import External
-from dermaline.params.ood import FOLDER, Ood
+from dermaline.params.ood import OOD_FOLDER, Ood
 from dermaline.params.plot import Plot
 from dermaline.params.predict import Predict
 from dermaline.params.prepare import Prepare
@@ -24,7 +24,7 @@ from dermaline.params.split import Split
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # DVC makes a path, a key and a word of a command of it
 RESERVED = {
     "ensemble": "the name of them all together",
-    FOLDER: "the folder of the stage ood beside the models",
+    OOD_FOLDER: "the folder of the stage ood beside the models",
     "segmentation": "the folder of the stage segment beside the models",
     "exported": "the folder of the stage export beside the models",
 }

@@ -1,11 +1,7 @@
 """The routes: from a request to an answer, within limits."""
 
 import asyncio
-import hmac
-import ipaddress
 import logging
-import re
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -14,35 +10,24 @@ from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from dermaline.base.classes import CLASSES
 from dermaline.data.decode import BadImageError
 from dermaline.explaining.grad_cam import NoMaps
 from dermaline.serving.answers import RESEARCH, Error, Explanations, Predictions, Status, Unusable
 from dermaline.serving.batching import Batcher, Work
+from dermaline.serving.guard import FILES, Guarded, error
 from dermaline.serving.metrics import Metrics
 from dermaline.serving.service import Service
 from dermaline.serving.uploads import FIELD, Upload, receive, refusal
 from dermaline.user_files.photographs import Block
 
 PAGE = Path(__file__).with_name("page")
-FILES = {"/": "index.html", "/style.css": "style.css", "/app.js": "app.js"}
-OPEN = {*FILES, "/health", "/ready"}  # without a token
-COUNTED = OPEN | {"/predict", "/explain", "/metrics", "/openapi.json"}
 RETRY_AFTER = "5"  # seconds
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
 _PHOTOGRAPHS = {"type": "array", "items": {"type": "string", "format": "binary"}}
 _REASONS = {
     400: "a broken upload",
@@ -191,49 +176,6 @@ class _Full(Exception):
     """No place is free."""
 
 
-class _Guarded:
-    """An application behind its token, which answers only its own pages, with the headers of all answers, counted."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
-        self._app, self._metrics, self._token = app, metrics, token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"] if scope["path"] in COUNTED else "other"
-        begun = time.monotonic()
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *own]
-                self._metrics.requests.labels(path, str(message["status"])).inc()
-                self._metrics.seconds.labels(path).observe(time.monotonic() - begun)
-            await send(message)
-
-        refused = await self._refused(Request(scope), receive)
-        await (refused or self._app)(scope, receive, answer)
-
-    async def _refused(self, request: Request, receive: Receive) -> Response | None:
-        if {"content-length", "transfer-encoding"} <= set(request.headers):  # a proxy may see its end elsewhere
-            close = {"Connection": "close"}  # what follows may be no request of this client's (RFC 9112, 6.3)
-            return _error(HTTPException(400, "a length and chunks: send one of them", close))
-        if self._token is None and not is_loopback(_host(request)):  # a site's name that leads here (DNS rebinding)
-            why = "without a token, only localhost, 127.0.0.1 and [::1] are answered; name one of them as the host"
-            return _error(await refusal(receive, 403, why))
-        is_page = request.method == "GET" and request.url.path in FILES  # to which other sites may link
-        if not is_page and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return _error(await refusal(receive, 403, "a page of another site may not ask here"))
-        if self._token is None or request.url.path in OPEN:
-            return None
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if hmac.compare_digest(given.encode(), self._token.encode()):
-            return None
-        why = "a token is needed, in the header Authorization: Bearer TOKEN"
-        return _error(await refusal(receive, 401, why, WWW_Authenticate="Bearer"))
-
-
 def create(service: Service, limits: Limits, token: str | None = None) -> ASGIApp:
     """The application.
 
@@ -259,20 +201,7 @@ def create(service: Service, limits: Limits, token: str | None = None) -> ASGIAp
     app.exception_handler(RequestValidationError)(_told)
     app.exception_handler(_Full)(_full)
     app.exception_handler(Exception)(_failed)
-    return _Guarded(app, server.metrics, token)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by a name that means no other."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # another name
-
-
-def _host(request: Request) -> str:
-    """Whom a request is addressed to, without the port and the brackets of IPv6."""
-    return re.sub(r":\d*$", "", request.headers.get("host", "")).removeprefix("[").removesuffix("]").lower()
+    return Guarded(app, server.metrics, token)
 
 
 def _body(more: dict) -> dict:
@@ -294,20 +223,15 @@ async def _in_time(seconds: float, status: int, why: str) -> AsyncIterator[async
         raise HTTPException(status, f"{why} ({seconds:g} s); try again later", {"Retry-After": RETRY_AFTER}) from None
 
 
-def _error(problem: HTTPException) -> JSONResponse:
-    line = " ".join(str(problem.detail).split())
-    return JSONResponse({"error": line}, problem.status_code, problem.headers)
-
-
 async def _told(request: Request, problem: Exception) -> Response:
-    return _error(problem if isinstance(problem, HTTPException) else HTTPException(422, "not what OpenAPI says"))
+    return error(problem if isinstance(problem, HTTPException) else HTTPException(422, "not what OpenAPI says"))
 
 
 async def _full(request: Request, problem: Exception) -> Response:
     why = "too many requests are waiting; try again later"
-    return _error(await refusal(request.receive, 429, why, Retry_After=RETRY_AFTER))
+    return error(await refusal(request.receive, 429, why, Retry_After=RETRY_AFTER))
 
 
 async def _failed(request: Request, problem: Exception) -> Response:
     """Whatever else goes wrong: the log has its trace, the answer nothing of it."""
-    return _error(HTTPException(500, "the server failed; its log says why"))
+    return error(HTTPException(500, "the server failed; its log says why"))
