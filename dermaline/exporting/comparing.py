@@ -23,7 +23,7 @@ REPLICATES = 1000  # of the bootstrap
 def in_fp32(ensemble: Ensemble) -> Ensemble:
     """The same on a CPU in fp32, whatever its recipes ask for: in bf16, PyTorch is up to 0.03 from itself."""
     fabric = setup_fabric("cpu", "32-true")
-    return ensemble._replace(members=[member._replace(device=fabric) for member in ensemble.members])
+    return ensemble._replace(members=[member._replace(fabric=fabric) for member in ensemble.members])
 
 
 def by_torch(ensemble: Ensemble, given: dict[str, NDArray]) -> Prediction:

@@ -51,4 +51,4 @@ def in_onnxruntime(member: Member) -> Member:
     """
     if (kind := member.fabric.device.type) != "cpu":
         raise DermalineError(f"--backend onnx: onnxruntime computes on the CPU here, not on {kind}; give --device cpu")
-    return member._replace(network=OnnxNetwork(member.network), device=setup_fabric("cpu", "32-true"))
+    return member._replace(network=OnnxNetwork(member.network), fabric=setup_fabric("cpu", "32-true"))
