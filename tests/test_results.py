@@ -35,6 +35,7 @@ def test_every_speed_has_a_script_a_range_and_is_there_once():
     assert len(set(claims)) == len(claims) > 10
 
 
+RECORDED = "results/synthetic/lite0"
 RUNS = [row for row in results_summary.summary(ROOT / results_summary.SUMMARY) if row["kind"] != results_summary.TABLE]
 
 
@@ -52,6 +53,11 @@ def test_every_run_in_the_summary_has_its_own_files_beside_it(row):
     assert {"accuracy", "balanced_accuracy"} <= set(row["intervals"]) <= set(record.SUMMARISED)
     for key, ends in row["intervals"].items():
         assert ends["low"] <= row[key] <= ends["high"]
+
+
+def test_the_recorded_default_run_is_the_committed_one():
+    recorded, committed = (json.loads((ROOT / path / "test.json").read_text()) for path in (RECORDED, "metrics"))
+    assert recorded == committed
 
 
 def test_every_table_has_a_row_in_the_summary_that_says_how_it_was_made():
