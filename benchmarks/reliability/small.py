@@ -55,9 +55,16 @@ for name, *words in stages:
             sys.exit(status)
     else:
         del sys.modules[f"stages.{name}"]
-        sys.argv[1:] = words
-        runpy.run_module(f"stages.{name}", run_name="__main__")
-        sys.exit()
+        sys.argv[1:], ended = words, 0
+        try:
+            runpy.run_module(f"stages.{name}", run_name="__main__")
+        except SystemExit as problem:
+            ended = problem.code
+        if isinstance(ended, str):
+            print(ended, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if isinstance(ended, str) else ended)  # libraries would end threads that only the parent has
 """  # stages (`prepare`, `train:lite0`), each a process, as DVC has them; but what they import is imported once
 
 
