@@ -66,7 +66,7 @@ def alone(backbone: str, keep_memory: int) -> float:
         import sys; sys.argv[1:] = ["{backbone}"]
         from dermaline import compute
         from dermaline.params.recipe import read_recipe
-        if not {keep_memory}: compute._keep_memory = lambda: None
+        if not {keep_memory}: compute.keep_memory = lambda: None
         from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, steps
         recipe = read_recipe("lite0").model_copy(update={{"backbone": "{backbone}", "size": SIZE}})
         step = Step(recipe)

@@ -11,7 +11,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, TorchEla
 from dermaline.base.errors import DermalineError
 from dermaline.portable import pin
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
 
@@ -41,7 +41,7 @@ def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         if device == "cpu":
             pin()
     if device == "cpu":
-        _keep_memory()
+        keep_memory()
     nodes = 1
     started: LightningEnvironment | TorchElasticEnvironment = LightningEnvironment()
     if TorchElasticEnvironment.detect():
@@ -81,11 +81,14 @@ def _computes_in_bf16(device: str) -> bool:
     return device == "cpu" and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep what is freed: by default it returns each large tensor, and asks for it again in the next step.
 
-    Clearing those pages anew costs a fifth of a training step (`benchmarks/options.py`). Elsewhere nothing is changed.
+    Clearing those pages anew costs a fifth of a training step (`benchmarks/options.py`). Threads get no arenas of their
+    own, which are returned all the same; for that it is to be called before there are threads. Elsewhere than with
+    glibc nothing is changed.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
+        libc.mallopt(M_ARENA_MAX, 1)

@@ -4,12 +4,14 @@ import argparse
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import uvicorn
 
 from dermaline.base.errors import DermalineError
 from dermaline.commands.chosen_models import add_device_argument, add_model_arguments, choose, load_chosen, predictor
+from dermaline.compute import keep_memory
 from dermaline.params import whole
 from dermaline.serving.app import Limits, create
 from dermaline.serving.connections import Connection
@@ -41,7 +43,9 @@ def main(options: argparse.Namespace) -> None:
     """
     token = read_token(options.token_file)
     _check_host(options.host, token)
-    service = load_service(options)
+    keep_memory()
+    with ThreadPoolExecutor(1) as apart:  # see `load_service`
+        service = apart.submit(load_service, options).result()
     limits = Limits(waiting=options.max_waiting, seconds=options.timeout)
     listening = _listen(options.host, options.port)
     patience = int(2 * limits.seconds) + 1  # for an upload and its answer
@@ -62,7 +66,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 def load_service(options: argparse.Namespace) -> Service:
-    """The models that the options choose, as `predict` applies them."""
+    """The models that the options choose, as `predict` applies them.
+
+    In a thread that ends before another one computes: OpenMP's threads live as long as the thread that they help. With
+    more of them than cores, all go to sleep at each step, and a prediction takes three times as long.
+    """
     params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
     ensemble = load_chosen(selection, options, params)
     predict, sizes = predictor(ensemble, read_metadata(None, []), selection.detector)

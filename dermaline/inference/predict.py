@@ -10,6 +10,8 @@ from dermaline.blocks import blocks
 from dermaline.models.network import Network
 
 View = Callable[[Tensor], Tensor]
+AT_ONCE = {"cpu": 32}  # views of images that a network is shown together: a CPU's caches hold few
+AT_ONCE_ELSEWHERE = 256
 
 
 def whole(images: Tensor) -> Tensor:
@@ -38,10 +40,20 @@ def probabilities(
         float32 [N, 7] on the CPU; rows sum to 1.
     """
     found = [torch.empty((0, 7))]
-    for part in blocks(len(images), 128):
+    at_once = AT_ONCE.get(fabric.device.type, AT_ONCE_ELSEWHERE)
+    for part in blocks(len(images), max(at_once // len(views), 1)):
         pixels = images[part].to(fabric.device, torch.float32).div_(255)
         beside = None if metadata is None else metadata[part].to(fabric.device)
+        seen = [view(pixels) for view in views]
         with fabric.autocast():
-            seen = [network(view(pixels), beside).float().softmax(dim=1) for view in views]
-        found.append(torch.stack(seen).mean(dim=0).cpu())
+            answers = [
+                network(torch.cat(same), None if beside is None else beside.repeat(len(same), 1)).float().softmax(dim=1)
+                for same in _of_one_shape(seen)
+            ]
+        found.append(torch.cat(answers).unflatten(0, (len(views), -1)).mean(dim=0).cpu())
     return torch.cat(found)
+
+
+def _of_one_shape(seen: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Views that a network can be shown together: some may lie on their side."""
+    return [[one for one in seen if one.shape == shape] for shape in dict.fromkeys(one.shape for one in seen)]
