@@ -1,11 +1,13 @@
 """How a script ends: in one line, whatever was raised; with the trace for those who ask."""
 
 import errno
+import importlib
 import os
 import sys
 
 import pytest
 
+import stages
 from dermaline import __main__ as commands
 from dermaline.base import errors
 from dermaline.base.errors import DEBUG, LONGEST, DermalineError
@@ -67,6 +69,15 @@ def test_a_fault_of_ours_is_told_from_a_refusal_and_names_its_place():
     line = stopped.value.code
     assert line.startswith("error: unexpected TypeError in dermaline/base/files.py, line ")
     assert f"{DEBUG}=1 shows the trace" in line
+
+
+@pytest.mark.parametrize("script", ["train", "predict", "explain", "external"])
+def test_a_script_without_its_word_says_what_to_type(script, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"stages/{script}.py"])
+    with pytest.raises(DermalineError, match=rf"is missing; give it: python -m stages\.{script} [A-Z]+$"):
+        stages.argument("NAME")
+    with pytest.raises(DermalineError, match="is missing; give it"):
+        importlib.import_module(f"stages.{script}").main()
 
 
 def test_a_long_line_keeps_its_beginning_and_its_advice():

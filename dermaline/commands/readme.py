@@ -98,7 +98,7 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
         low, middle, high = (f"{row[key]:.3g}" for key in ("low", "ratio", "high"))
         ratio = middle if low == high else f"{middle} ({low} to {high})"
         lines.append([row["claim"], ratio, row["target"], f"`{row['command'].removeprefix('python -m ')}`"])
-    return markdown(["what is divided by what", "ratio", "wanted", "command"], lines)
+    return markdown(["comparison", "ratio", "wanted", "command"], lines)
 
 
 def reliability_table(rows: list[dict[str, Any]]) -> str:
