@@ -433,6 +433,7 @@ def test_a_failure_of_the_server_is_one_line_without_a_trace(service):
         answer = client.post("/predict", files=files(1))
         assert answer.status_code == 500
         assert error(answer) == "the server failed; its log says why"
+        assert answer.headers["connection"] == "close"  # as the server does: the next request has another
         assert client.get("/ready").status_code == 503
 
 

@@ -233,5 +233,8 @@ async def _full(request: Request, problem: Exception) -> Response:
 
 
 async def _failed(request: Request, problem: Exception) -> Response:
-    """Whatever else goes wrong: the log has its trace, the answer nothing of it."""
-    return error(HTTPException(500, "the server failed; its log says why"))
+    """Whatever else goes wrong: the log has its trace, the answer nothing of it.
+
+    Uvicorn ends the connection after it, which a client must know before it sends the next request.
+    """
+    return error(HTTPException(500, "the server failed; its log says why", {"Connection": "close"}))
