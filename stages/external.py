@@ -65,11 +65,10 @@ def predicted(path: Path, truth: pd.DataFrame, found: list[photographs.Photograp
     fitted.require(folders)
     how = (load(str, "compute.device"), load(Predict, "predict"), load(Size, "prepare.size"))
     ensemble, parts, thumbnails = load_ensemble(folders, fitted, *how), [], []
-    metadata = read_metadata(None, [])
-    if ensemble.takes_metadata and has_metadata(path):
-        metadata = read_metadata(path, list(truth["image_id"]))
-    elif ensemble.takes_metadata:
+    told = ensemble.takes_metadata and has_metadata(path)
+    if ensemble.takes_metadata and not told:
         print(f"note: a model uses age, sex and localization; {path} has none of them", file=sys.stderr)
+    metadata = read_metadata(path if told else None, list(truth["image_id"]))
     sizes = sorted({*ensemble.prepared_sizes, VIEWED})
     for block in photographs.decoded(found, sizes, load(float, "prepare.max_megapixels")):
         for photograph, reason in block.bad.items():

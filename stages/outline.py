@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from dermaline.base import errors, files
 from dermaline.base.parameters import load
 from dermaline.blocks import blocks
-from dermaline.compute import setup_fabric
 from dermaline.data.batches import load_images, packed_size
 from dermaline.data.index import read_split
 from dermaline.data.masks import load_masks
@@ -32,9 +31,7 @@ DPI = 200
 
 
 def main() -> None:
-    options = network.read_options(MODELS)
-    fabric = setup_fabric(load(str, "compute.device"), options.precision)
-    networks = [one.to(fabric.device) for one in network.load(MODELS)]
+    options, networks, fabric = network.load(MODELS, load(str, "compute.device"))
     forget_finished(MODELS / network.FACTS)
     rows = pd.concat([read_split(split).assign(split=split) for split in SPLITS], ignore_index=True)
     train = rows["split"] == "train"

@@ -168,11 +168,10 @@ def test_a_backbone_without_weights_for_a_u_net_is_refused_in_one_line():
 def test_broken_weights_are_one_line(tmp_path):
     chosen = options()
     network.save(tmp_path / "made", [network.UNet(chosen, pretrained=False).state_dict()], chosen, {})
-    assert network.read_options(tmp_path / "made") == chosen
-    assert len(network.load(tmp_path / "made")) == 1
+    assert network.load(tmp_path / "made", "cpu")[0] == chosen
     (tmp_path / "made/fold_0.safetensors").write_bytes(b"half")
     with pytest.raises(DermalineError, match=r"made: no trained U-Nets .* run the segment stage"):
-        network.load(tmp_path / "made")
+        network.load(tmp_path / "made", "cpu")
 
 
 # ---- scores
@@ -298,7 +297,7 @@ def test_every_photograph_is_outlined_and_what_is_known_is_compared(run):
 
 def test_a_training_photograph_is_outlined_by_the_network_that_has_not_seen_it(run):
     found, folder = np.load(run / "data/outlines.npy"), run / "models/segmentation"
-    chosen, networks = network.read_options(folder), network.load(folder)
+    chosen, networks, _ = network.load(folder, "cpu")
     index = pd.read_csv(run / "data/prepared/index.csv").merge(pd.read_csv(run / "data/split.csv"))
     train_ = index[index.split == "train"]
     fold = deal(train_, chosen.folds, chosen.seed)

@@ -44,7 +44,9 @@ def main(options: argparse.Namespace) -> None:
     token = read_token(options.token_file)
     _check_host(options.host, token)
     keep_memory()
-    with ThreadPoolExecutor(1) as apart:  # see `load_service`
+    # In a thread that ends: OpenMP's threads live as long as the one that they help. With more of them than cores all
+    # go to sleep at each step, and a prediction, in a thread of its own, takes three times as long.
+    with ThreadPoolExecutor(1) as apart:
         service = apart.submit(load_service, options).result()
     limits = Limits(waiting=options.max_waiting, seconds=options.timeout)
     listening = _listen(options.host, options.port)
@@ -66,11 +68,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def load_service(options: argparse.Namespace) -> Service:
-    """The models that the options choose, as `predict` applies them.
-
-    In a thread that ends before another one computes: OpenMP's threads live as long as the thread that they help. With
-    more of them than cores, all go to sleep at each step, and a prediction takes three times as long.
-    """
+    """The models that the options choose, as `predict` applies them."""
     params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
     ensemble = load_chosen(selection, options, params)
     predict, sizes = predictor(ensemble, read_metadata(None, []), selection.detector)

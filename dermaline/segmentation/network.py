@@ -1,18 +1,19 @@
 """The network that outlines a lesion: a U-Net on a timm backbone, with its pretrained weights."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import read_json, replacing, write_json
+from dermaline.compute import setup_fabric
 from dermaline.models.weights import load_pretrained, read_tensors
 from dermaline.params.segment import Segment
 
@@ -60,34 +61,26 @@ def save(folder: Path, networks: Sequence[dict[str, Tensor]], options: Segment, 
         write_json(partial / FACTS, facts, exact=True)
 
 
-def read_options(folder: Path) -> Segment:
-    """The options of such a folder's networks; their precision is set up before any is loaded, see `setup_fabric`.
+def load(folder: Path, device: str, *, portable: bool = True) -> tuple[Segment, list[UNet], Fabric]:
+    """The options of such a folder, its networks on a device in evaluation mode, and what they are computed with.
+
+    To be called before anything is computed, as `load_member`, for arguments see there.
 
     Raises:
-        DermalineError: a file is missing or broken, or of another network.
+        DermalineError: a file is missing or broken, or of another network; or the device is not there.
     """
-    with _clearly(folder):
-        return Segment.model_validate(read_json(folder / FACTS)["segment"])
-
-
-def load(folder: Path) -> list[UNet]:
-    """The networks of such a folder, in evaluation mode; raises as `read_options`."""
-    options, networks = read_options(folder), []
-    with _clearly(folder):
-        for number in range(read_json(folder / FACTS)["networks"]):
+    try:
+        known = read_json(folder / FACTS)
+        options, networks = Segment.model_validate(known["segment"]), []
+        precision = options.precision
+        fabric = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
+        for number in range(known["networks"]):
             networks.append(UNet(options, pretrained=False).eval())
             networks[-1].load_state_dict(read_tensors(folder / _name(number)))
-    return networks
-
-
-@contextmanager
-def _clearly(folder: Path) -> Iterator[None]:
-    """What a broken folder raises, in one line."""
-    try:
-        yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise DermalineError(f"{folder}: no trained U-Nets ({reason}); run the segment stage") from None
+    return options, [one.to(fabric.device) for one in networks], fabric
 
 
 def _name(number: int) -> str:

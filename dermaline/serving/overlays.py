@@ -19,7 +19,6 @@ from torch import Tensor
 from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
-from dermaline.compute import setup_fabric
 from dermaline.data.photographs import resized
 from dermaline.explaining.grad_cam import explain
 from dermaline.inference.member import Member
@@ -51,12 +50,11 @@ def load_outliner(folder: Path, device: str) -> Outliner | None:
     if not folder.exists():
         return None
     try:
-        options, networks = network.read_options(folder), network.load(folder)
+        options, networks, fabric = network.load(folder, device, portable=False)
     except DermalineError as problem:
         print(f"note: explanations have no outlines: {problem}", file=sys.stderr)
         return None
-    fabric = setup_fabric(device, "32-true" if options.precision == "portable" else options.precision)
-    return Outliner([one.to(fabric.device) for one in networks], options.size, fabric) if networks else None
+    return Outliner(networks, options.size, fabric) if networks else None
 
 
 def strengths(members: Sequence[Member], images: Sequence[Tensor], classes: Tensor) -> NDArray[np.float32]:
