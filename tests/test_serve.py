@@ -575,6 +575,13 @@ def test_a_network_whose_sums_overflow_is_not_ready_and_says_so(project, monkeyp
         service.predict([service.blank()])
 
 
+def test_models_of_one_name_are_refused_for_answers_could_not_tell_them_apart(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    other = shutil.copytree("models/second", tmp_path / "first")
+    with pytest.raises(DermalineError, match="two are called first"):
+        serve.load_service(options("--model", "models/first", str(other)))
+
+
 def test_other_views_have_another_hash(project, monkeypatch):
     monkeypatch.chdir(project)
     asked = ((), ("--tta", "none"), ("--quick",), ())
