@@ -16,8 +16,8 @@ COPY LICENSE params.yaml ./
 COPY dermaline/ dermaline/
 COPY released/ released/
 
-# The user has no name and no home, where Matplotlib and PyTorch look for folders when they are imported.
-ENV MPLCONFIGDIR=/tmp TORCHINDUCTOR_CACHE_DIR=/tmp
+# The user has no home, where Matplotlib and PyTorch look for folders, and no name, which tracing asks for.
+ENV MPLCONFIGDIR=/tmp TORCHINDUCTOR_CACHE_DIR=/tmp USER=dermaline
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-c", "from http.client import HTTPConnection; \

@@ -1,11 +1,11 @@
-"""The server under load: `python -m benchmarks.load [--released] [--requests N] [--minutes M]`, on Linux.
+"""The server under load: `python -m benchmarks.load [--released] [--backend onnx]`, on Linux.
 
 `python -m dermaline serve` as a process of its own, with the last run's models or the released ones. 8 clients, then
-32, ask it for N (500) predictions over the loopback, a photograph a request, each client on one connection and for the
-next once it has the answer. By turns with them the same models and detector are called in this process, on as many
-decoded photographs at once as there are clients, and the exported file in onnxruntime. --max-waiting is the number of
-clients, so that nobody is told to come back later (429), which would be by design. Then 32 clients ask for M (10)
-minutes, and the server's memory is looked at.
+32, ask it for --requests predictions over the loopback, a photograph a request, each client on one connection and for
+the next once it has the answer. By turns with them the same models and detector are called in this process, on as many
+decoded photographs at once as there are clients, in the same backend, and the exported file in onnxruntime.
+--max-waiting is the number of clients, so that nobody is told to come back later (429), which would be by design. Then
+32 clients ask for --minutes, and the server's memory is looked at.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from typing import NamedTuple, TypeVar
 
 import httpx
 import numpy as np
-from onnxruntime import InferenceSession
 
 from benchmarks.measure import Row, draw, in_turns, keep, row
 from dermaline.base import errors
 from dermaline.base.errors import DermalineError
 from dermaline.blocks import blocks
 from dermaline.commands import serve
+from dermaline.commands.chosen_models import add_backend_argument
 from dermaline.data.metadata import MISSING
 from dermaline.exporting import onnx_model
-from dermaline.exporting.running import run, session
+from dermaline.exporting.running import InferenceSession, run, session
 from dermaline.serving.service import Service
 from dermaline.serving.uploads import Upload
 from dermaline.user_files.photographs import find
@@ -84,22 +84,24 @@ class Clients:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The server under load.")
     parser.add_argument("--released", action="store_true", help="the released models; default: the last run's")
+    add_backend_argument(parser)
     parser.add_argument("--requests", type=int, default=500, help="of 8 clients, and of 32; default: %(default)s")
     parser.add_argument("--minutes", type=float, default=10, help="that memory is looked at; default: %(default)g")
     chosen = parser.parse_args()
-    words = [*([] if chosen.released else ["--last-run"]), "--device", "cpu"]
+    words = [*([] if chosen.released else ["--last-run"]), "--device", "cpu", "--backend", chosen.backend]
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     service = serve.load_service(parser.parse_args(words))
     model = session(onnx_model.to_bytes(onnx_model.build(service.ensemble)))
     photographs, per_round, rows = drawn(), max(chosen.requests // ROUNDS, 1), []
+    of = f"{names(service)}, --backend {chosen.backend}"
     for clients in CLIENTS:
         with serving([*words, "--max-waiting", str(clients)]) as (address, process):
             some = Clients(address, clients, photographs)
             calls = bare(service, model, photographs, clients, per_round)
-            rows += throughput(some, calls, per_round, f"{clients} clients, {names(service)}")
+            rows += throughput(some, calls, per_round, f"{clients} clients, {of}")
             if clients == CLIENTS[-1] and chosen.minutes:
-                rows.append(memory(process, some, chosen.minutes, f"{clients} clients, {names(service)}"))
+                rows.append(memory(process, some, chosen.minutes, f"{clients} clients, {of}"))
     keep(rows)
 
 
@@ -130,7 +132,7 @@ def throughput(clients: Clients, calls: Sequence[Callable[[], object]], per_roun
     """Rows of what is served against bare calls, each `per_round` photographs a round, and of what failed."""
     asked: list[list[Answered]] = []
     actions = [lambda: asked.append(clients.ask(per_round)), *calls]
-    seconds = dict(zip(("HTTP", "PyTorch", "onnxruntime"), in_turns(actions, ROUNDS).T, strict=True))
+    seconds = dict(zip(("HTTP", "the same models", "the exported file"), in_turns(actions, ROUNDS).T, strict=True))
     answered = list(itertools.chain(*asked[1:]))  # without the warm-up
     waited = np.percentile([one.seconds for one in answered], PERCENTILES)
     detail = {
@@ -145,7 +147,7 @@ def throughput(clients: Clients, calls: Sequence[Callable[[], object]], per_roun
         return row(claim, seconds[name] / seconds["HTTP"], target, command(), **detail)
 
     failed = row(f"requests that failed ({what})", [failures(answered)], "<= 0", command(), requests=len(answered))
-    return [compare("PyTorch", ">= 0.8"), compare("onnxruntime", ""), failed]
+    return [compare("the same models", ">= 0.8"), compare("the exported file", ">= 0.8"), failed]
 
 
 def bare(

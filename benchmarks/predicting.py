@@ -15,8 +15,7 @@ import numpy as np
 
 from benchmarks.measure import Row, draw, in_turns, keep, row, seconds
 from dermaline.base import errors
-from dermaline.commands.chosen_models import choose
-from dermaline.exporting.onnx_network import in_onnxruntime
+from dermaline.commands.chosen_models import choose, in_backend
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
 from dermaline.user_files import photographs
@@ -32,7 +31,7 @@ def main() -> None:
     command, selection = f"python -m benchmarks.predicting --images {count}", choose([], None, last_run=False)
     params = whole.read()
     ensemble = load_ensemble(selection.folders, selection.decision, "cpu", params.predict, params.prepare.size)
-    of = {"torch": ensemble, "onnx": ensemble._replace(members=[in_onnxruntime(one) for one in ensemble.members])}
+    of = {name: in_backend(ensemble, name) for name in BACKENDS}
     with TemporaryDirectory() as folder:
         draw(Path(folder, "raw"), count, SIZE)
         archive = Path(folder, "raw/images.zip")

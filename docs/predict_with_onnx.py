@@ -7,11 +7,14 @@ Prints a CSV table like that of `python -m dermaline predict`. Copy it into your
 
 import csv
 import json
+import os
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else importing it lays an identifier into the home, and reports
+import onnxruntime
 
 
 def load(path: str) -> tuple[onnxruntime.InferenceSession, dict]:

@@ -28,7 +28,7 @@ from dermaline.serving.app import Limits
 NAMES = [
     Requirement(line).name for line in re.findall(r"^[\w.-]+", (ROOT / "container/requirements.txt").read_text(), re.M)
 ]
-LAZY = {"python-multipart"}  # Starlette imports it when there is a form
+LAZY = {"python-multipart", "onnxscript"}  # Starlette imports it when there is a form, torch.onnx when it traces
 BROUGHT = {"starlette"}  # by FastAPI, which says which version does
 TOKEN = "correct-horse-battery"
 
@@ -168,7 +168,8 @@ def ready(image) -> Path:
 
 
 @pytest.mark.slow
-def test_it_serves_as_a_stranger_who_can_write_nothing_and_is_healthy_when_it_predicts(ready):
+@pytest.mark.parametrize("more", [[], ["--backend", "onnx"]])
+def test_it_serves_as_a_stranger_who_can_write_nothing_and_is_healthy_when_it_predicts(ready, more):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -180,7 +181,8 @@ def test_it_serves_as_a_stranger_who_can_write_nothing_and_is_healthy_when_it_pr
     how = {"cwd": ready / step("WORKDIR").lstrip("/"), "env": environment, "stderr": subprocess.PIPE, "text": True}
     check = as_user(json.loads(here(step("HEALTHCHECK").partition("CMD ")[2])))
     assert subprocess.run(check, **how, check=False).returncode != 0
-    process = subprocess.Popen(as_user(json.loads(here(step("CMD")))), **how, stdout=subprocess.PIPE)
+    command = as_user([*json.loads(here(step("CMD"))), *more])
+    process = subprocess.Popen(command, **how, stdout=subprocess.PIPE)
     try:
         assert "+".join(DECISION.recipes) in process.stdout.readline()  # once it listens
         wait_until(lambda: subprocess.run(check, **how, check=False).returncode == 0)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -20,7 +21,6 @@ from browser import CHROMIUM, Browser
 from closure import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnxruntime import InferenceSession
 from PIL import Image
 from torch import nn
 from torchvision.transforms.v2.functional import resize
@@ -38,6 +38,7 @@ from dermaline.exporting.onnx_model import build
 from dermaline.exporting.parts import Decide, Views, by_shape
 from dermaline.exporting.precision import halved
 from dermaline.exporting.resizing import Resize
+from dermaline.exporting.running import InferenceSession
 from dermaline.inference import views
 from dermaline.inference.decision import load
 from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, plain
@@ -290,6 +291,22 @@ def test_the_example_decodes_as_the_pipeline_does(exported):
     for path in sorted((exported / "photos").iterdir()):
         for size in (SIZE, (100, 70)):
             assert (example["decode"](path, size) == decode(path.read_bytes(), size, 50)).all(), path
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dermaline.exporting.precision",
+        "import benchmarks.load",
+        f"import runpy; runpy.run_path({str(EXAMPLE)!r})",
+    ],
+    ids=["dermaline", "benchmark", "example"],
+)
+def test_onnxruntime_lays_no_identifier_into_the_home_and_reports_nothing(code, tmp_path):
+    """It would when it is imported, but not where CI or a test is said to run."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
 def test_the_file_says_what_it_is(exported):

@@ -23,7 +23,6 @@ from dermaline.base.files import digest
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
 from dermaline.data.photographs import resized
-from dermaline.exporting import onnx_network
 from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import probabilities
@@ -232,8 +231,7 @@ def test_metadata_reach_the_model_by_image_id(predict, project, monkeypatch, tmp
 
 
 def test_in_onnxruntime_it_is_the_same_in_fp32_whatever_the_recipe_computes_in(predict, project, monkeypatch, tmp_path):
-    """With metadata, and in blocks of two of which the last is not full."""
-    monkeypatch.setattr(onnx_network, "BATCH", 2)
+    """With metadata."""
     rows = pd.DataFrame({"image_id": list(ids(project)), "age": range(10, 100, 10)})
     rows.to_csv(tmp_path / "ages.csv", index=False)
     words = ("folder", "more.zip", "single.bmp", "--metadata", str(tmp_path / "ages.csv"), "--model")

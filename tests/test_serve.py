@@ -30,6 +30,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from serving import wait_until
 from test_predict_command import DECISION, photograph, save_model
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dermaline import __main__
 from dermaline.base.classes import CLASSES
@@ -518,6 +519,26 @@ def test_the_batcher_keeps_order_tells_of_failures_and_leaves_out_what_was_given
     batcher.close()
     assert last.result(0) == [10]
     assert sizes == [3, 1]
+
+
+def test_in_onnxruntime_it_predicts_in_fp32_and_explains(project, monkeypatch, tmp_path):
+    """One photograph, and more at once than the first request had."""
+    with FakeTensorMode():  # this thread lives on, those of the servers end: see OnnxNetwork
+        pass
+    monkeypatch.chdir(project)
+    for name, precision in (("half", "bf16-mixed"), ("full", "32-true")):
+        save_model(tmp_path / name, 2, {"prepared_size": [48, 64]}, precision=precision)
+    found = {}
+    for name, backend in (("full", "torch"), ("half", "torch"), ("half", "onnx")):
+        served = serve.load_service(options("--model", str(tmp_path / name), "--backend", backend))
+        with running(served) as client:
+            answers = [client.post("/predict", files=files(*numbers)).json() for numbers in ((NUMBERS[0],), NUMBERS)]
+            explained = client.post("/explain", files=files(NUMBERS[0]))
+        images = [image for answer in answers for image in answer["images"]]
+        found[name, backend] = np.array([[image["probabilities"][dx] for dx in CLASSES] for image in images])
+    assert (explained.status_code, explained.json()["images"][0]["diagnosis"]) == (200, images[0]["predicted"])
+    np.testing.assert_allclose(found["half", "onnx"], found["full", "torch"], atol=1e-5)
+    assert np.abs(found["half", "torch"] - found["full", "torch"]).max() > 1e-4
 
 
 def test_a_network_without_maps_says_so(project, monkeypatch, tmp_path):

@@ -21,6 +21,7 @@ from dermaline.params.ood import OOD_FOLDER
 from dermaline.user_files import photographs
 from dermaline.user_files.metadata_table import MetadataLookup
 
+BACKEND = "onnx: compute in onnxruntime, on a CPU; it takes some seconds more to start (default: %(default)s)"
 QUICK = {"tta": "none", "grid": (1, 1)}  # at each scale the middle, as it is
 Predictor = Callable[[photographs.Block], Prediction]
 
@@ -44,6 +45,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     views = parser.add_mutually_exclusive_group()
     views.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
     views.add_argument("--quick", action="store_true", help="one view at each scale: docs/using-a-model.md")
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch", help=BACKEND)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +98,19 @@ def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: 
     changes = QUICK if options.quick else {"tta": options.tta} if options.tta else None
     how = (selection.decision, options.device, params.predict, params.prepare.size, changes)
     return load_ensemble(selection.folders, *how)
+
+
+def in_backend(ensemble: Ensemble, backend: str) -> Ensemble:
+    """The same models, whose networks compute in PyTorch (`torch`), as they are, or in onnxruntime (`onnx`).
+
+    Raises:
+        DermalineError: onnxruntime on another device than a CPU.
+    """
+    if backend == "torch":
+        return ensemble
+    from dermaline.exporting.onnx_network import in_onnxruntime  # a second, which others need not wait
+
+    return ensemble._replace(members=[in_onnxruntime(member) for member in ensemble.members])
 
 
 def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:

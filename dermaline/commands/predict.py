@@ -13,9 +13,11 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
 from dermaline.commands.chosen_models import (
     Predictor,
+    add_backend_argument,
     add_device_argument,
     add_model_arguments,
     choose,
+    in_backend,
     load_chosen,
     predictor,
 )
@@ -26,14 +28,12 @@ from dermaline.params import whole
 from dermaline.user_files import forms, photographs
 from dermaline.user_files.metadata_table import read_metadata
 
-BACKEND = "onnx: compute in onnxruntime, on a CPU; quicker for hundreds of images (default: %(default)s)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
     add_model_arguments(parser)
     add_device_argument(parser)
-    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch", help=BACKEND)
+    add_backend_argument(parser)
     output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")
@@ -60,11 +60,7 @@ def main(options: argparse.Namespace) -> str:
     params, found = whole.read(), photographs.find(options.paths)
     selection = choose(options.model, options.decision, options.last_run)
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
-    ensemble = load_chosen(selection, options, params)
-    if options.backend == "onnx":
-        from dermaline.exporting.onnx_network import in_onnxruntime  # a second, which others need not wait
-
-        ensemble = ensemble._replace(members=[in_onnxruntime(member) for member in ensemble.members])
+    ensemble = in_backend(load_chosen(selection, options, params), options.backend)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: a model uses age, sex and localization; without --metadata it sees none", file=sys.stderr)
     predict, sizes = predictor(ensemble, metadata, selection.detector)

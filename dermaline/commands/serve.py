@@ -10,7 +10,15 @@ from pathlib import Path
 import uvicorn
 
 from dermaline.base.errors import DermalineError
-from dermaline.commands.chosen_models import add_device_argument, add_model_arguments, choose, load_chosen, predictor
+from dermaline.commands.chosen_models import (
+    add_backend_argument,
+    add_device_argument,
+    add_model_arguments,
+    choose,
+    in_backend,
+    load_chosen,
+    predictor,
+)
 from dermaline.compute import keep_memory
 from dermaline.params import whole
 from dermaline.serving.app import Limits, create
@@ -26,6 +34,7 @@ SHORTEST = 16  # letters of a token
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_device_argument(parser)
+    add_backend_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token that requests must bring")
@@ -68,10 +77,11 @@ def main(options: argparse.Namespace) -> None:
 
 
 def load_service(options: argparse.Namespace) -> Service:
-    """The models that the options choose, as `predict` applies them."""
+    """The models that the options choose, as `predict` applies them; explanations come from PyTorch always."""
     params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
     ensemble = load_chosen(selection, options, params)
-    predict, sizes = predictor(ensemble, read_metadata(None, []), selection.detector)
+    applied = in_backend(ensemble, options.backend)
+    predict, sizes = predictor(applied, read_metadata(None, []), selection.detector)
     if ensemble.takes_metadata:
         print("note: a model uses age, sex and localization; the server gives it none", file=sys.stderr)
     outliner = load_outliner(selection.folders[0].parent / "segmentation", options.device)

@@ -91,12 +91,10 @@ def _trace_network(network: nn.Module, shape: Size) -> ModelProto:
     return traced_network(network, Probabilities(network), torch.zeros(2, 3, *shape, dtype=torch.uint8), "seen")
 
 
-def traced_network(
-    network: nn.Module, module: nn.Module, view: Tensor, output: str, *, dynamic: bool = True
-) -> ModelProto:
+def traced_network(network: nn.Module, module: nn.Module, view: Tensor, output: str) -> ModelProto:
     """A network, or a module around it that takes the same, as a model from `shown` (and `metadata`) to `output`.
 
-    Its inputs are like `view`; in a `dynamic` one, of any number of rows.
+    Its inputs are like `view`, of any number of rows.
 
     Raises:
         DermalineError: it can't be exported.
@@ -104,7 +102,7 @@ def traced_network(
     given, names = [view], ["shown"]
     if network.fusion is not None:
         given, names = [*given, torch.zeros(len(view), WIDTH)], [*names, METADATA]
-    varying = tuple({0: Dim("batch")} if dynamic else {} for _ in given)
+    varying = tuple({0: Dim("batch")} for _ in given)
     try:
         return traced(module, tuple(given), names, [output], varying)
     except OnnxExporterError as problem:

@@ -29,7 +29,7 @@ SHOWN = 7  # digits of a probability, as `predict` writes them
 class Service:
     """Models, and all that turns their answers into ours."""
 
-    ensemble: Ensemble
+    ensemble: Ensemble  # that explains
     predictor: Callable[[Block], Prediction]
     sizes: Sequence[Size]  # at which `predictor` wants photographs
     max_megapixels: float
