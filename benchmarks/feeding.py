@@ -25,6 +25,7 @@ from benchmarks.step import Step
 from dermaline.base import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
+from dermaline.data.photographs import channels_first
 from dermaline.models.network import input_size
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.sources.archive import RawZip
@@ -114,7 +115,7 @@ def prepared(folder: Path, ids: list[str]) -> tuple[torch.Tensor, float]:
     """The packed images, uint8 [N, 3, H, W], and the seconds that packing took."""
     target, source = folder / "images.npy", RawZip(folder / ARCHIVE)
     once = seconds(lambda: pack(source, ids, target, (*PACKED, 3), partial(decode, size=PACKED, max_megapixels=50)))
-    return torch.from_numpy(np.load(target)).permute(0, 3, 1, 2), once
+    return channels_first(np.load(target)), once
 
 
 def our_batches(packed: torch.Tensor, recipe: Recipe, size: tuple[int, int]) -> Batches:

@@ -15,8 +15,8 @@ import pandas as pd
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
-from dermaline.data.index import read_with_split
-from dermaline.evaluation import compare, slices, summary, tables, uncertainty
+from dermaline.data.index import read_with_split, train_counts
+from dermaline.evaluation import compare, series, slices, summary, tables, uncertainty
 from dermaline.evaluation.scores import Bools
 from dermaline.inference import conformal
 from dermaline.inference.decided import Decided, cross_fitted, decide
@@ -31,7 +31,7 @@ def main() -> None:
     options, recipes = load(Evaluate, "evaluate"), load(list[str], "ensemble")
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index = read_with_split()
-    train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
+    train_images = train_counts(index)
     read = tables.aligned([tables.read_predictions(PREDICTIONS / f"{name}.csv") for name in recipes])
     members = dict(zip(recipes, read, strict=True))
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
@@ -45,9 +45,9 @@ def main() -> None:
     # val's under plain names, the test's under `test`: no column of `dvc exp show` needs a path
     files.write_json(Path("metrics/val.json"), summary.key_metrics(details[name]["val"]))
     files.write_json(Path("metrics/test.json"), {"test": summary.key_metrics(details[name]["image_level"])})
-    series = test_series(final, details[name]["image_level"], train_images, index, options)
+    points = test_series(final, details[name]["image_level"], train_images, index, options)
     with files.replacing(TABLES) as folder:
-        for name, table in {**series, "models": compared.reset_index()}.items():
+        for name, table in {**points, "models": compared.reset_index()}.items():
             files.write_text(folder / f"{name}.csv", table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
 
 
@@ -71,15 +71,15 @@ def test_series(
 ) -> dict[str, pd.DataFrame]:
     """The tables of the test that `dvc plots` and the figures draw, by the names of their files."""
     return {
-        "confusion": summary.confusion_rows(final.test),
-        "reliability": summary.reliability_rows(final.test, options.calibration_bins),
-        "per_class": summary.per_class_rows(scores, train_images),
+        "confusion": series.confusion_rows(final.test),
+        "reliability": series.reliability_rows(final.test, options.calibration_bins),
+        "per_class": series.per_class_rows(scores, train_images),
         "protocols": slices.protocol_rows(final.test, final.lesions, options),
         "slices": slices.slice_rows(final.test, index, options),
         "risk": uncertainty.risk_rows(final.test),
         "sets": uncertainty.set_rows(final.test, sets(final, options.set_coverage), index),
-        **{f"roc/{name}": summary.roc_rows(final.test, name) for name in CLASSES},
-        **{f"pr/{name}": summary.precision_rows(final.test, name) for name in CLASSES},
+        **{f"roc/{name}": series.roc_rows(final.test, name) for name in CLASSES},
+        **{f"pr/{name}": series.precision_rows(final.test, name) for name in CLASSES},
     }
 
 

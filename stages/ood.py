@@ -18,6 +18,7 @@ from dermaline.blocks import blocks
 from dermaline.compute import setup_fabric
 from dermaline.data.batches import load_images, packed_size, split_digest
 from dermaline.data.index import read_split
+from dermaline.data.photographs import channels_first
 from dermaline.ood import density, detector, non_lesions, packaged, report
 from dermaline.ood.features import Extractor, extractor
 from dermaline.params.ood import OOD_FOLDER, Ood
@@ -80,10 +81,6 @@ def without_lesion(extract: Extractor, test: pd.DataFrame, options: Ood) -> dict
     found["shuffled"] = extract(channels_first(non_lesions.shuffled(photographs, options.seed)))
     found["faces"] = extract(channels_first(packaged.faces(size)))
     return found
-
-
-def channels_first(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
 from dermaline.data.index import PREPARED, read_with_split
-from dermaline.data.photographs import in_memory, sizes_for
+from dermaline.data.photographs import channels_first, in_memory, sizes_for
 from dermaline.figures import dataset, diagnostics, style, training, uncertainty
 from dermaline.models.model_info import read_model_info
 from dermaline.params.plot import Plot
@@ -87,7 +87,7 @@ def pick(rows: pd.DataFrame) -> list[int]:
 def variants(images: np.ndarray, recipe: str) -> np.ndarray:
     """Augmented variants [images, VARIANTS, h, w, 3], as the recipe was trained with."""
     stored = read_model_info(Path(f"models/{recipe}"))
-    batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+    batch = channels_first(images)
     options, generator = Recipe.model_validate(stored["recipe"]), torch.Generator().manual_seed(0)
     sizes = sizes_for(stored["size"], options.view, options.crop_from, images.shape[1:3])
     levels = [in_memory(interpolate(batch, size, mode="bilinear", antialias=True)) for size in sizes]

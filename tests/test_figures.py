@@ -12,7 +12,7 @@ from PIL import Image
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import write_json
-from dermaline.evaluation import slices, summary, tables, uncertainty
+from dermaline.evaluation import series, slices, summary, tables, uncertainty
 from dermaline.evaluation.metrics import HEADLINE
 from dermaline.figures import dataset, diagnostics, style, training
 from dermaline.figures import uncertainty as doubt
@@ -30,19 +30,19 @@ def draw_all(keep=CLASSES):
     test = test[test["dx"].isin(keep)]
     test = tables.decided(test, tables.probabilities(test), tables.probabilities(test).argmax(axis=1))
     train = index[index["split"] == "train"]
-    classes = summary.per_class_rows(summary.scores(test, OPTIONS), train["dx"].value_counts().to_dict())
-    roc, pr = ({name: rows(test, name) for name in CLASSES} for rows in (summary.roc_rows, summary.precision_rows))
+    classes = series.per_class_rows(summary.scores(test, OPTIONS), train["dx"].value_counts().to_dict())
+    roc, pr = ({name: rows(test, name) for name in CLASSES} for rows in (series.roc_rows, series.precision_rows))
     truth, probabilities = tables.truth(test), tables.probabilities(test)
     scores = {name: float(metric(truth, probabilities, None)) for name, metric in HEADLINE.items()}
     sets = {(kind, promised): probabilities > 0.05 for kind in ("marginal", "by class") for promised in (0.9, 0.95)}
     images = fakes.images(index[:40])
     samples = {name: list(images[number * 4 : number * 4 + 3 + number % 2]) for number, name in enumerate(keep)}
     return {
-        "confusion_counts": diagnostics.confusion_matrix(summary.confusion_rows(test), share=False),
-        "confusion_shares": diagnostics.confusion_matrix(summary.confusion_rows(test), share=True),
+        "confusion_counts": diagnostics.confusion_matrix(series.confusion_rows(test), share=False),
+        "confusion_shares": diagnostics.confusion_matrix(series.confusion_rows(test), share=True),
         "roc": diagnostics.roc(roc, classes, scores["macro_auc"], PALETTE),
         "precision_recall": diagnostics.precision_recall(pr, classes, scores["macro_average_precision"], PALETTE),
-        "reliability": diagnostics.reliability(summary.reliability_rows(test, 15), scores["ece"], PALETTE),
+        "reliability": diagnostics.reliability(series.reliability_rows(test, 15), scores["ece"], PALETTE),
         "f1_by_class": diagnostics.f1_by_class(classes, PALETTE),
         "f1_by_train_images": diagnostics.f1_by_train_images(classes, PALETTE),
         "risk_coverage": doubt.risk_coverage(uncertainty.risk_rows(test), uncertainty.risk_area(test), PALETTE),

@@ -16,11 +16,11 @@ from PIL import Image
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.params import whole
-from dermaline.reporting import results, run, setting
+from dermaline.reporting import results, run, setting, tables
 from dermaline.reporting.page import SECTIONS, marked, page
 from dermaline.reporting.tables import with_ends
 from dermaline.segmentation.scores import SCORES, THRESHOLDS
-from stages import evaluate, report
+from stages import evaluate, report, split
 
 VOID = {"meta", "img", "br"}
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -84,12 +84,8 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate.main()
-    counts = {part: own["dx"].value_counts().to_dict() for part, own in table.groupby("split")}
-    split = {
-        part: {"images": int((table["split"] == part).sum()), "lesions": 9, "images_per_class": counts[part]}
-        for part in ("train", "val", "test")
-    }
-    write(folder / "metrics/split.json", split | {"leaked_test_images": 0.0})
+    parts = {name: split.described(part) for name, part in table.groupby("split")}
+    write(folder / "metrics/split.json", parts | {"leaked_test_images": 0.0})
     for name in ("lite0", "lite0_ham"):
         known = json.loads((folder / f"models/{name}/recipe.json").read_text())
         facts = {"generated": True, "start": None, "teachers": [], "prepared_size": [48, 64], "torch": "2.11.0+cpu"}
@@ -126,6 +122,23 @@ def test_everything_is_inside_and_nothing_runs(read):
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert "url(" not in read.all("style")[0].text
     assert "default-src 'none'" in "".join(element.given.get("content", "") for element in read.all("meta"))
+
+
+def test_patients_are_told_part_by_part():
+    index = fakes.index(400)
+    parts = {name: split.described(part) for name, part in index.groupby("split")}
+    heads, rows = tables.patients(parts)
+    assert heads == ["", "training", "validation", "test"]
+    told = {name: cells for name, *cells in rows}
+    test = index.query("split == 'test'")
+    low, middle, high = test["age"].quantile([0.25, 0.5, 0.75])
+    assert told["age: median (quartiles)"][2] == f"{middle:g} ({low:g} to {high:g})"
+    assert told["sex: female"][2] == f"{(test['sex'] == 'female').mean():.1%}"
+    assert told["age: unknown"][2] == "0.0%"
+    parts["test"] |= {"age_quartiles": [], "images_per_localization": {"ear": 1, "unknown": 1}}
+    told = {name: cells for name, *cells in tables.patients(parts).rows}
+    assert told["age: median (quartiles)"][2] == "–"
+    assert (told["localization: ear"][0], told["localization: back"][2]) == ("0.0%", "0.0%")
 
 
 def test_the_contents_name_every_section_in_order(read):

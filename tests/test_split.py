@@ -206,3 +206,21 @@ def test_groups_join_along_chains():
     lesions = pd.Series(["c", "a", "b", "d", "d"])
     pairs = pd.DataFrame({"a": [0, 1], "b": [1, 2]})
     assert groups(lesions, pairs).tolist() == ["a", "a", "a", "d", "d"]
+
+
+def test_a_part_says_who_is_in_it():
+    """By image; words as `metadata` understands them, what it does not is unknown."""
+    rows = [("a", "nv", 30, "male", "back"), ("a", "nv", 30, "m", "Back"), ("b", "mel", None, "?", "elbow")]
+    rows += [("c", "nv", 50, "female", "face"), ("d", "nv", 70, "female", "face")]
+    part = pd.DataFrame(rows, columns=["lesion_id", "dx", "age", "sex", "localization"])
+    assert stage.described(part) == {
+        "images": 5,
+        "lesions": 4,
+        "images_per_class": {"mel": 1, "nv": 4},
+        "age_quartiles": [30, 40, 55],
+        "images_without_age": 1,
+        "images_per_sex": {"female": 2, "male": 2, "unknown": 1},
+        "images_per_localization": {"back": 2, "face": 2, "unknown": 1},
+    }
+    nobody = stage.described(part[["lesion_id", "dx"]])
+    assert (nobody["age_quartiles"], nobody["images_per_sex"]) == ([], {"unknown": 5})

@@ -38,7 +38,7 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 EPOCH = re.compile(r"^(?:fold \d, )?epoch \d", re.MULTILINE)
 LIBRARIES = ("stages", "numpy", "pandas", "sklearn.metrics", "scipy.stats", "matplotlib.figure", "seaborn", "PIL.Image")
 LIBRARIES += ("torch", "torchvision", "timm", "lightning_fabric", "captum.attr", "segmentation_models_pytorch")
-LIBRARIES += ("onnx", "onnxruntime", "safetensors.torch", "pydantic", "tqdm")
+LIBRARIES += ("onnx", "dermaline.exporting.running", "safetensors.torch", "pydantic", "tqdm")
 GROWS = ("plots/training",)  # by a row an epoch, each time whole; DVC removes it before it runs the stage
 
 

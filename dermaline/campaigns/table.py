@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dermaline.campaigns.plan import Campaign, Run, TrainingJob, runs
-from dermaline.data.index import SPLIT, read_with_split
+from dermaline.data.index import SPLIT, read_with_split, train_counts
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
@@ -58,7 +58,7 @@ def scored(split: str, run: Run, ensemble: Sequence[TrainingJob]) -> pd.DataFram
     """The decided predictions of one row and run on test, or on val, each half by what was fitted on the other."""
     first = ensemble[0]
     index = read_with_split(first.folder / SPLIT)
-    train_images = index.query("split == 'train'")["dx"].value_counts().to_dict()
+    train_images = train_counts(index)
     aligned = tables.aligned([tables.read_predictions(job.predictions) for job in ensemble])
     options = first.settings.evaluate
     members = dict(zip([job.recipe for job in ensemble], aligned, strict=True))

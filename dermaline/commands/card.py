@@ -32,6 +32,7 @@ class Recorded(NamedTuple):
     decision: Decision
     known: dict[str, dict[str, Any]]  # what is known of each model
     made: dict[str, Any]
+    split: dict[str, Any]  # what the stage `split` counted
     final: dict[str, Any]  # the details of the model that decides
     slices: pd.DataFrame
     sets: pd.DataFrame
@@ -59,7 +60,7 @@ def read(data: Path) -> Recorded:
     name = decision.recipes[0] if len(known) == 1 else "ensemble"
     folder = data / name
     try:
-        details, made = (read_json(folder / f"{part}.json") for part in ("details", "made"))
+        details, made, split = (read_json(folder / f"{part}.json") for part in ("details", "made", "split"))
         slices, sets = (pd.read_csv(folder / f"{part}.csv") for part in ("slices", "sets"))
         recorded = load(folder / "decision.json")
         explained = {recipe: read_json(folder / f"explain/{recipe}.json") for recipe in known}
@@ -76,7 +77,7 @@ def read(data: Path) -> Recorded:
     if not whole or decision.set_rule is None:
         wanted = "every diagnosis on the test, a melanoma threshold and sets"
         raise DermalineError(f"{folder}: the card wants {wanted}; run dvc repro and record anew")
-    return Recorded(name, folder, decision, known, made, final, slices, sets, explained)
+    return Recorded(name, folder, decision, known, made, split, final, slices, sets, explained)
 
 
 def facts(run: Recorded) -> dict[str, Any]:
@@ -114,6 +115,8 @@ def tables(run: Recorded) -> dict[str, str]:
     scores = [[said, with_ends(run.final["image_level"], key)] for said, key in HEADLINE.items()]
     return {
         "scores": markdown(["", "test images"], scores),
+        "parts": markdown(*reporting.parts(run.split)),
+        "patients": markdown(*reporting.patients(run.split)),
         "classes": classes_table(run.folder),
         "selective": markdown(*reporting.selective(run.final["selective"])),
         "sets": markdown(*reporting.all_sets(run.sets)),

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.commands.release import DECISION, RELEASED
+from dermaline.data.photographs import channels_first
 from dermaline.inference.decision import Decision, load
 from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, plain
 from dermaline.inference.views import VIEWS
@@ -122,7 +121,7 @@ def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None)
     size = detect.facts.prepared_size
 
     def predict(block: photographs.Block) -> Prediction:
-        strange = detect(torch.from_numpy(block.images[size]).permute(0, 3, 1, 2))
+        strange = detect(channels_first(block.images[size]))
         return ensemble(block.images, metadata(block.image_ids))._replace(out_of_distribution=strange)
 
     return predict, sorted({*sizes, size})

@@ -10,7 +10,7 @@ from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.index import INDEX_FILE, PREPARED, SPLIT
-from dermaline.data.photographs import Photographs, in_memory, resized, sizes_for
+from dermaline.data.photographs import Photographs, channels_first, in_memory, resized, sizes_for
 from dermaline.params.recipe import ViewName
 from dermaline.sources.archive import GENERATED, SOURCE
 
@@ -35,7 +35,7 @@ def load_images(rows: pd.DataFrame, size: tuple[int, int], device: torch.device)
     images = torch.empty((len(rows), 3, *size), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     wanted = rows.row.to_numpy()
     for part in blocks(len(rows), 256):
-        images[part] = resized(torch.from_numpy(packed[wanted[part]]).permute(0, 3, 1, 2), size)
+        images[part] = resized(channels_first(packed[wanted[part]]), size)
     return images.to(device)
 
 
@@ -79,4 +79,4 @@ def training_images(
 
 def _on_disk(rows: pd.DataFrame) -> Photographs:
     packed = np.load(PREPARED / "images.npy", mmap_mode="c")  # torch wants what it could write to; nothing is written
-    return Photographs(torch.from_numpy(packed).permute(0, 3, 1, 2), torch.tensor(rows.row.to_numpy()))
+    return Photographs(channels_first(packed), torch.tensor(rows.row.to_numpy()))

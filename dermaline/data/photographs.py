@@ -3,7 +3,9 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
@@ -20,6 +22,11 @@ class Photographs(NamedTuple):
     @property
     def size(self) -> Size:
         return tuple(self.pixels.shape[2:])
+
+
+def channels_first(images: NDArray[np.uint8]) -> Tensor:
+    """Photographs [N, height, width, 3], as they are decoded, as [N, 3, height, width], which share their memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def resized(images: Tensor, size: Size) -> Tensor:

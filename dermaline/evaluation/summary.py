@@ -1,4 +1,4 @@
-"""What is said about a model: its scores with their intervals, and the series that its plots are drawn from.
+"""What is said about a model: its scores, with their intervals.
 
 The tables here are decided ones (see `tables`): calibrated probabilities and the predicted class.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
-from dermaline.evaluation import bootstrap, ranking, rates, tables
+from dermaline.evaluation import bootstrap, rates, tables
 from dermaline.evaluation.metrics import (
     BIASED_BY_REDRAWING,
     HEADLINE,
@@ -19,7 +19,6 @@ from dermaline.evaluation.metrics import (
     OF_DECISIONS,
     PER_CLASS,
     Metric,
-    calibration,
     ece,
 )
 from dermaline.evaluation.rates import Ends
@@ -107,46 +106,6 @@ def operating_point(table: pd.DataFrame) -> dict[str, Any]:
 def at_threshold(point: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of an `operating_point` under names that may stand beside the headline's."""
     return {f"{name}_at_threshold": value for name, value in point.items() if name != "intervals"}
-
-
-def confusion_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each case: its actual and its predicted class."""
-    return pd.DataFrame({"actual": table["dx"].to_numpy(), "predicted": table["predicted"].to_numpy()})
-
-
-def roc_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The corners of a class's ROC curve; none where it has no positives or no negatives."""
-    positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
-    points = ranking.roc_curve(positive, score) if 0 < positive.sum() < len(positive) else ([], [])
-    return pd.DataFrame(dict(zip(("fpr", "tpr"), points, strict=True)))
-
-
-def precision_rows(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The corners of a class's precision-recall curve; none where it has no positives."""
-    positive, score = (table["dx"] == name).to_numpy(), table[name].to_numpy()
-    points = ranking.precision_recall_curve(positive, score) if positive.any() else ([], [])
-    return pd.DataFrame(dict(zip(("recall", "precision"), points, strict=True)))
-
-
-def reliability_rows(table: pd.DataFrame, bins: int) -> pd.DataFrame:
-    """Mean confidence, accuracy and number of cases of each bin of the confidence that has any."""
-    count, confidence, right = calibration(tables.truth(table), tables.probabilities(table), None, bins)
-    edges = np.linspace(0, 1, bins + 1)
-    rows = {"low": edges[:-1], "high": edges[1:], "count": count.astype(int)}
-    filled = pd.DataFrame(rows | {"confidence": confidence, "accuracy": right})[count > 0]
-    sums = filled[["confidence", "accuracy"]].div(filled["count"], axis=0)
-    return filled.assign(**sums)[["low", "high", "confidence", "accuracy", "count"]]
-
-
-def per_class_rows(score: Mapping[str, Any], train_images: Mapping[str, int]) -> pd.DataFrame:
-    """One row a class from `scores`; a metric without a value is empty."""
-    rows = []
-    for name, values in score["per_class"].items():
-        low, high = (values["intervals"].get("f1", {}).get(end) for end in ("low", "high"))
-        scores = {metric: values.get(metric) for metric in PER_CLASS}
-        counts = {"class": name, "support": values["support"], "train_images": train_images.get(name, 0)}
-        rows.append({**counts, **scores, "f1_low": low, "f1_high": high})
-    return pd.DataFrame(rows)
 
 
 def _headline(options: Evaluate) -> dict[str, Metric]:

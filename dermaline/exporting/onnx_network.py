@@ -7,9 +7,11 @@ from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
 from dermaline.data.metadata import MISSING, WIDTH
 from dermaline.exporting.onnx_model import METADATA, traced_network
-from dermaline.exporting.running import session
+from dermaline.exporting.running import run, session
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
+
+AT_ONCE = 8  # images: quicker than more, which a CPU's caches do not hold
 
 
 class OnnxNetwork:
@@ -30,8 +32,7 @@ class OnnxNetwork:
         if shape not in self.sessions:
             traced = traced_network(self.network, self.network, torch.zeros(2, 3, *shape), "logits")
             self.sessions[shape] = session(traced.SerializeToString())
-        (logits,) = self.sessions[shape].run(None, given)
-        return torch.from_numpy(logits)
+        return torch.from_numpy(run(self.sessions[shape], given, AT_ONCE)["logits"])
 
 
 def in_onnxruntime(member: Member) -> Member:

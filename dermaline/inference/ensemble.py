@@ -11,6 +11,7 @@ import torch
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size, checked
+from dermaline.data.photographs import channels_first
 from dermaline.evaluation.scores import Bools, Floats, Ints
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.decision import Decision
@@ -69,7 +70,7 @@ class Ensemble(NamedTuple):
         Raises:
             DermalineError: a network gives no numbers.
         """
-        packed = [torch.from_numpy(images[size]).permute(0, 3, 1, 2) for size in self.prepared_sizes]
+        packed = [channels_first(images[size]) for size in self.prepared_sizes]
         raw = [member(some, metadata) for member, some in zip(self.members, packed, strict=True)]
         for name, found in zip(self.decision.recipes, raw, strict=True):
             if not np.isfinite(found).all():

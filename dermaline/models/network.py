@@ -11,6 +11,7 @@ from dermaline.models.backbone import build, input_size
 from dermaline.models.colour import shades_of_gray
 from dermaline.models.fusion import FUSION
 from dermaline.models.heads import HEADS
+from dermaline.models.normalise import Normalise
 from dermaline.params.recipe import Recipe
 
 
@@ -34,9 +35,7 @@ class Network(nn.Module):
         width = self.body.head_hidden_size
         self.fusion = FUSION[recipe.metadata](width, WIDTH) if recipe.metadata != "none" else None
         self.head = HEADS[recipe.head](self.fusion.width if self.fusion else width, recipe)
-        for name in ("mean", "std"):
-            value = torch.tensor(self.body.pretrained_cfg[name]).view(1, 3, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+        self.normalise = Normalise(self.body.pretrained_cfg)
         self.register_buffer("missing", MISSING, persistent=False)
         self._check_layers(recipe)
 
@@ -50,8 +49,7 @@ class Network(nn.Module):
         """
         if self.colour_constancy:
             images = shades_of_gray(images, self.colour_constancy)
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        maps = self.attention(self.body.forward_features(normalised))
+        maps = self.attention(self.body.forward_features(self.normalise(images)))
         features = self.body.forward_head(maps, pre_logits=True)
         if self.fusion is not None:
             known = self.missing.expand(len(images), -1) if metadata is None else metadata

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.photographs import resized
+from dermaline.models.normalise import Normalise
 from dermaline.models.weights import load_pretrained
 
 BACKBONE = "tf_efficientnet_lite0"
@@ -25,14 +26,12 @@ class Features(nn.Module):
         body = timm.create_model(BACKBONE, num_classes=0)
         load_pretrained(body, BACKBONE, "bundled", {})
         self.stages = nn.Sequential(body.conv_stem, body.bn1, *body.blocks[:STAGES])
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(body.pretrained_cfg[name]).view(1, 3, 1, 1), persistent=False)
+        self.normalise = Normalise(body.pretrained_cfg)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Float32 [B, 112] of float images [B, 3, height, width] in 0..1."""
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.stages(normalised).mean((2, 3))
+        return self.stages(self.normalise(images)).mean((2, 3))
 
 
 class Extractor(NamedTuple):

@@ -1,10 +1,9 @@
 """The sections on what was made: what this is, the data, the decision, the models, and what is missing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.versions import pinned
-from dermaline.data.split import SPLITS
 from dermaline.evaluation.summary import OPERATING_POINT
 from dermaline.models.model_info import clean
 from dermaline.reporting import results, tables
@@ -47,7 +46,6 @@ GROUPED = {
     "lesion": "A lesion, with all its photographs and all near-duplicates of them, is in one part only.",
     "image": "Nothing excludes it: the split is by image, so photographs of one lesion are in several parts.",
 }
-PARTS = {"train": "training", "val": "validation", "test": "test"}
 SETTINGS = {  # of a model's recipe, in words
     "backbone": "backbone",
     "weights": "starts from the weights",
@@ -126,7 +124,8 @@ def data(run: Run) -> Section:
         Text(GENERATED, loud=True)
         if run.generated
         else Text("The images are photographs (docs/data.md). Their licence holds for this page, which shows some."),
-        Captioned(parts(split), "Images of each part by diagnosis"),
+        Captioned(tables.parts(split), "Images of each part by diagnosis"),
+        Captioned(tables.patients(split), "Patients of each part by image: one with more images counts as often"),
         Text(
             "The networks learn from training. Validation chooses the epoch and fits the decision. The test is scored."
         ),
@@ -146,14 +145,6 @@ def data(run: Run) -> Section:
         ),
     ]
     return Section("data", "Which data", blocks)
-
-
-def parts(split: Mapping[str, Mapping]) -> Table:
-    """Images by diagnosis, and sums of images and lesions, a column a part."""
-    rows = [[diagnosis(dx), *(f"{split[part]['images_per_class'].get(dx, 0):,}" for part in SPLITS)] for dx in CLASSES]
-    for what in ("images", "lesions"):
-        rows.append([f"**all {what}**", *(f"**{split[part][what]:,}**" for part in SPLITS)])
-    return Table(["diagnosis", *(PARTS[part] for part in SPLITS)], rows)
 
 
 def decision(run: Run) -> Section:

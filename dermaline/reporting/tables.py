@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dermaline.base.classes import DIAGNOSES
+from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.evaluation.slices import JUDGED
 from dermaline.evaluation.uncertainty import SELECTIVE
 from dermaline.explaining.words import WORDS
@@ -27,6 +27,7 @@ HEADLINE = COLUMNS | {
     "melanoma sensitivity at 95 % specificity": "melanoma_sensitivity_at_specificity_95",
 }
 NONE = "–"
+PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Table(NamedTuple):
@@ -69,7 +70,7 @@ def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
 
     Args:
         scores: of `evaluation.summary.scores`.
-        pairs: of `evaluation.summary.confusion_rows`.
+        pairs: of `evaluation.series.confusion_rows`.
     """
     shares = pd.crosstab(pairs["actual"], pairs["predicted"], normalize="index")
     rows = []
@@ -79,6 +80,29 @@ def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
         wrong = shares.reindex([name], fill_value=0.0).loc[name].drop(name, errors="ignore")
         rows.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}" if wrong.any() else NONE])
     return Table(["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"], rows)
+
+
+def parts(split: Mapping[str, Any]) -> Table:
+    """Images by diagnosis, and sums of images and lesions, as the stage `split` counted them, a column a part."""
+    rows = [[diagnosis(dx), *(f"{split[part]['images_per_class'].get(dx, 0):,}" for part in PARTS)] for dx in CLASSES]
+    for what in ("images", "lesions"):
+        rows.append([f"**all {what}**", *(f"**{split[part][what]:,}**" for part in PARTS)])
+    return Table(["diagnosis", *PARTS.values()], rows)
+
+
+def patients(split: Mapping[str, Any]) -> Table:
+    """Ages, and shares of images by sex and place, as the stage `split` counted them, a column a part."""
+    ages = [split[part]["age_quartiles"] for part in PARTS]
+    without = [split[part]["images_without_age"] / split[part]["images"] for part in PARTS]
+    rows = [["age: median (quartiles)", *(f"{own[1]:g} ({own[0]:g} to {own[2]:g})" if own else NONE for own in ages)]]
+    rows.append(["age: unknown", *(f"{share:.1%}" for share in without)])
+    for name in ("sex", "localization"):
+        counts = {part: split[part][f"images_per_{name}"] for part in PARTS}
+        values = {value for own in counts.values() for value in own}
+        for word in sorted(values, key=lambda value: (value == "unknown", value)):
+            shares = [counts[part].get(word, 0) / split[part]["images"] for part in PARTS]
+            rows.append([f"{name}: {word}", *(f"{share:.1%}" for share in shares)])
+    return Table(["", *PARTS.values()], rows)
 
 
 def protocols(found: pd.DataFrame) -> Table:

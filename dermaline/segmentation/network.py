@@ -6,7 +6,6 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import read_json, replacing, write_json
 from dermaline.compute import setup_fabric
+from dermaline.models.normalise import Normalise
 from dermaline.models.weights import load_pretrained, read_tensors
 from dermaline.params.segment import Segment
 
@@ -41,14 +41,11 @@ class UNet(nn.Module):
             if missing:
                 what = f"its weights do not fit a U-Net ('{missing[0]}' is missing)"
                 raise DermalineError(f"params.yaml: segment.backbone: {backbone}: {what}; try tf_efficientnet_lite0")
-        for name in ("mean", "std"):
-            value = torch.tensor(body.pretrained_cfg[name]).view(1, 3, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+        self.normalise = Normalise(body.pretrained_cfg)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, height, width] of float images [B, 3, height, width] in 0..1, sides multiples of 32."""
-        normalised = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.layers(normalised)[:, 0]
+        return self.layers(self.normalise(images))[:, 0]
 
 
 def save(folder: Path, networks: Sequence[dict[str, Tensor]], options: Segment, facts: dict[str, Any]) -> None:

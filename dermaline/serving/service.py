@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dermaline.base.classes import CLASSES, INDEX
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.data.decode import BadImageError
+from dermaline.data.photographs import channels_first
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction
 from dermaline.ood.detector import DENSITY, FACTS
@@ -64,7 +64,7 @@ class Service:
         if None in names:
             predicted = [CLASSES[number] for number in self.predictor(block).predicted]
             names = [name or own for name, own in zip(names, predicted, strict=True)]
-        images = [_channels_first(block.images[size]) for size in self.ensemble.prepared_sizes]
+        images = [channels_first(block.images[size]) for size in self.ensemble.prepared_sizes]
         maps = overlays.strengths(self.ensemble.members, images, torch.tensor([INDEX[name] for name in names]))
         seen = block.images[self.ensemble.prepared_sizes[0]]
         masks = [None] * len(names) if self.outliner is None else self.outliner(images[0])
@@ -94,10 +94,6 @@ def describe(folders: Sequence[Path], ensemble: Ensemble, detector: Path | None,
 def _joined(blocks: Sequence[Block]) -> Block:
     images = {size: np.concatenate([block.images[size] for block in blocks]) for size in blocks[0].images}
     return Block([name for block in blocks for name in block.image_ids], images, {})
-
-
-def _channels_first(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def _predicted(row: dict) -> Predicted:
