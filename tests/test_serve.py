@@ -486,6 +486,19 @@ def test_the_command_serves_until_sigterm(project, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        *(("--max-waiting", value, "give a whole number from 1 on") for value in ("0", "-1", "1.5", "x")),
+        *(("--timeout", value, "give a number above 0") for value in ("0", "-3", "nan", "inf", "x")),
+    ],
+)
+def test_a_limit_that_lets_nothing_through_is_refused(option, value, wanted, capsys):
+    with pytest.raises(SystemExit):
+        options(option, value)
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"argument {option}: '{value}': {wanted}")
+
+
 def test_others_are_served_only_with_a_token_and_a_warning(project, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(project)
     path = tmp_path / "token"

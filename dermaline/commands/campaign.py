@@ -12,6 +12,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.campaigns import cluster, plan
 from dermaline.campaigns.plan import TrainingJob
 from dermaline.campaigns.table import results_table
+from dermaline.commands.numbers import count
 from dermaline.commands.results_summary import check_data, keep_table
 from dermaline.data.batches import packed_size
 from dermaline.data.index import PREPARED
@@ -22,22 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="such as campaigns/recipes.yaml")
     parser.add_argument("--data", required=True, help="what it is measured on, such as ham10000")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--jobs", type=_count, default=1, metavar="N", help="trainings at a time here (default: 1)")
+    where.add_argument("--jobs", type=count, default=1, metavar="N", help="trainings at a time here (default: 1)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler that runs, such as tcp://host:8786")
     needs = "what a training takes of a worker's resources (default: GPU=1, or CPU=1 without a GPU)"
     parser.add_argument("--needs", type=_resource, metavar="NAME=N", help=needs)
     parser.add_argument("--minutes", type=float, default=1e6, metavar="N", help="then stop; call again to go on")
 
 
-def _count(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
 def _resource(text: str) -> tuple[str, int]:
     name, _, amount = text.partition("=")
-    return name, int(amount)
+    return name, count(amount)
 
 
 def main(options: argparse.Namespace) -> str:

@@ -19,6 +19,7 @@ from dermaline.commands.chosen_models import (
     load_chosen,
     predictor,
 )
+from dermaline.commands.numbers import count, positive
 from dermaline.compute import keep_memory
 from dermaline.params import whole
 from dermaline.serving.app import Limits, create
@@ -38,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token that requests must bring")
-    waiting = {"type": int, "default": Limits().waiting, "metavar": "N"}
+    waiting = {"type": count, "default": Limits().waiting, "metavar": "N"}
     parser.add_argument("--max-waiting", **waiting, help="requests at once; more are refused; default: %(default)s")
-    seconds = {"type": float, "default": Limits().seconds, "metavar": "SECONDS"}
+    seconds = {"type": positive, "default": Limits().seconds, "metavar": "SECONDS"}
     parser.add_argument("--timeout", **seconds, help="for an upload, and for its answer; default: %(default)g")
 
 
