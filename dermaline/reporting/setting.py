@@ -137,7 +137,7 @@ def data(run: Run) -> Section:
             [
                 Figure(
                     FIGURES / "class_distribution.png",
-                    "Images and lesions of each diagnosis in each part. The table above has the images.",
+                    "Images and lesions of each diagnosis in each part. The first table has the images.",
                     "Images and lesions by diagnosis",
                 ),
                 Figure(FIGURES / "samples.png", "Training images, a row for each diagnosis.", "Training images"),
