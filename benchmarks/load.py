@@ -30,7 +30,7 @@ from dermaline.base import errors
 from dermaline.base.errors import DermalineError
 from dermaline.blocks import blocks
 from dermaline.commands import serve
-from dermaline.commands.chosen_models import add_backend_argument
+from dermaline.commands.chosen_models import BACKENDS
 from dermaline.data.metadata import MISSING
 from dermaline.exporting import onnx_model
 from dermaline.exporting.running import InferenceSession, run, session
@@ -84,7 +84,7 @@ class Clients:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The server under load.")
     parser.add_argument("--released", action="store_true", help="the released models; default: the last run's")
-    add_backend_argument(parser)
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="of the server; default: %(default)s")
     parser.add_argument("--requests", type=int, default=500, help="of 8 clients, and of 32; default: %(default)s")
     parser.add_argument("--minutes", type=float, default=10, help="that memory is looked at; default: %(default)g")
     chosen = parser.parse_args()

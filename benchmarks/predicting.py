@@ -15,13 +15,12 @@ import numpy as np
 
 from benchmarks.measure import Row, draw, in_turns, keep, row, seconds
 from dermaline.base import errors
-from dermaline.commands.chosen_models import choose, in_backend
+from dermaline.commands.chosen_models import BACKENDS, choose, in_backend
 from dermaline.inference.ensemble import Ensemble, load_ensemble
 from dermaline.params import whole
 from dermaline.user_files import photographs
 
 SIZE, ROUNDS = (450, 600), 5
-BACKENDS = ("torch", "onnx")
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def described(part: pd.DataFrame) -> dict[str, Any]:
         "images": len(part),
         "lesions": int(part.lesion_id.nunique()),
         "images_per_class": part.dx.value_counts().sort_index().to_dict(),
-        "age_quartiles": known["age"].dropna().quantile([0.25, 0.5, 0.75]).dropna().tolist(),
+        "age_quartiles": known["age"].quantile([0.25, 0.5, 0.75]).dropna().tolist(),
         "images_without_age": int(known["age"].isna().sum()),
         **{f"images_per_{name}": found for name, found in counts.items()},
     }

@@ -20,7 +20,7 @@ from dermaline.params.ood import OOD_FOLDER
 from dermaline.user_files import photographs
 from dermaline.user_files.metadata_table import MetadataLookup
 
-BACKEND = "onnx: compute in onnxruntime, on a CPU; it takes some seconds more to start (default: %(default)s)"
+BACKENDS = ("torch", "onnx")
 QUICK = {"tta": "none", "grid": (1, 1)}  # at each scale the middle, as it is
 Predictor = Callable[[photographs.Block], Prediction]
 
@@ -46,15 +46,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     views.add_argument("--quick", action="store_true", help="one view at each scale: docs/using-a-model.md")
 
 
-def add_backend_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch", help=BACKEND)
-
-
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """What says where the models compute: `load_chosen` looks at the device, `in_backend` takes the backend."""
     devices = ("auto", "cpu", "cuda", "mps")
     parser.add_argument(
         "--device", choices=devices, default="auto", help="default: the first there is of cuda, mps, cpu"
     )
+    more = "onnx: compute in onnxruntime, on a CPU; it takes some seconds more to start (default: %(default)s)"
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help=more)
 
 
 def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> ModelSelection:

@@ -13,8 +13,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
 from dermaline.commands.chosen_models import (
     Predictor,
-    add_backend_argument,
-    add_device_argument,
+    add_device_arguments,
     add_model_arguments,
     choose,
     in_backend,
@@ -32,8 +31,7 @@ from dermaline.user_files.metadata_table import read_metadata
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a folder, or a zip")
     add_model_arguments(parser)
-    add_device_argument(parser)
-    add_backend_argument(parser)
+    add_device_arguments(parser)
     output = {"default": Path("predictions.csv"), "metavar": "FILE.csv", "help": "default: %(default)s"}
     parser.add_argument("--output", type=Path, **output)
     parser.add_argument("--format", choices=FORMATS, default="csv", help="isic: ISIC 2018 Task 3")

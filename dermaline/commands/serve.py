@@ -11,8 +11,7 @@ import uvicorn
 
 from dermaline.base.errors import DermalineError
 from dermaline.commands.chosen_models import (
-    add_backend_argument,
-    add_device_argument,
+    add_device_arguments,
     add_model_arguments,
     choose,
     in_backend,
@@ -34,8 +33,7 @@ SHORTEST = 16  # letters of a token
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
-    add_device_argument(parser)
-    add_backend_argument(parser)
+    add_device_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token that requests must bring")
