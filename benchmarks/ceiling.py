@@ -10,9 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import in_turns, keep, row
-from benchmarks.step import Step
+from benchmarks.step import Step, quick_recipe
 from dermaline.base import errors
-from dermaline.params.recipe import read_recipe
 
 BACKBONES, SIZE, ROUNDS = ("resnet50_v1", "tf_efficientnet_lite0"), (224, 224), 5
 BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
@@ -22,7 +21,7 @@ SIDE = {"cpu": 4096, "cuda": 16384, "mps": 4096}  # of the matrices
 def main() -> None:
     rows = []
     for backbone in BACKBONES:
-        recipe = read_recipe("lite0").model_copy(update={"backbone": backbone, "size": SIZE})
+        recipe = quick_recipe(backbone=backbone, size=SIZE)
         step = Step(recipe)
         device = step.fabric.device
         kind = device.type

@@ -21,17 +21,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.measure import draw, in_turns, keep, row, seconds
-from benchmarks.step import Step
+from benchmarks.step import Step, quick_recipe
 from dermaline.base import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
 from dermaline.data.photographs import channels_first
 from dermaline.models.network import input_size
-from dermaline.params.recipe import Recipe, read_recipe
+from dermaline.params.recipe import Recipe
 from dermaline.sources.archive import RawZip
 from dermaline.training.augment import augment
 
-RECIPE, IMAGES, PHOTOGRAPH, PACKED, EPOCHS, ROUNDS = "lite0", 640, (450, 600), (192, 256), 7, 5
+IMAGES, PHOTOGRAPH, PACKED, EPOCHS, ROUNDS = 640, (450, 600), (192, 256), 7, 5
 NOISE, QUALITY, ARCHIVE = 8, 95, "noisy.zip"
 WORKERS = (0, 1, 2, 4, *([8, 16] if torch.cuda.is_available() else []))
 WANTED = {"CPU": ">= 1.3", "GPU": ">= 8"}
@@ -54,7 +54,7 @@ class Photographs(Dataset):
 
 
 def main() -> None:
-    recipe = read_recipe(RECIPE)
+    recipe = quick_recipe()
     size = input_size(recipe)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from dermaline.base.classes import CLASSES
 from dermaline.blocks import blocks
 from dermaline.data import metadata
 from dermaline.data.batches import load_images
-from dermaline.data.index import read_split
+from dermaline.data.index import read_split, read_with_split, train_counts
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
@@ -42,7 +42,7 @@ def main() -> None:
         "What a trained model gains without training it again.", "names of models/; the first is the reference"
     )
     rows, options = read_split("val"), read_params().evaluate
-    train_images = read_split("train")["dx"].value_counts().to_dict()
+    train_images = train_counts(read_with_split())
     seen = {name: Seen(name, rows) for name in chosen.models}
 
     def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.asked import asked, keep
 from dermaline.base import errors
 from dermaline.compute import setup_fabric
-from dermaline.data.index import read_split
+from dermaline.data.index import read_with_split, train_counts
 from dermaline.evaluation import scores, tables
 from dermaline.inference.calibration import apply_temperature, fit_temperature
 from dermaline.inference.decided import cross_fitted
@@ -28,7 +28,7 @@ LEAST_GAIN = 0.005  # nats an image: what a member must bring, since it costs it
 def main() -> None:
     about = "names of data/predictions/; the first is the reference"
     chosen = asked("Which of several trained models go together.", about)
-    options, train_images = read_params().evaluate, read_split("train")["dx"].value_counts().to_dict()
+    options, train_images = read_params().evaluate, train_counts(read_with_split())
     read = [tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.models]
     members = dict(zip(chosen.models, tables.aligned(read), strict=True))
     found = {name: cross_fitted({name: members[name]}, train_images, options) for name in members}

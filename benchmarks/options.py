@@ -12,16 +12,17 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Row, in_turns, keep, row, seconds
-from benchmarks.step import Step
+from benchmarks.step import Step, quick_recipe
 from dermaline.base import errors
-from dermaline.params.recipe import Recipe, read_recipe
+from dermaline.params.recipe import Recipe
 
 SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2
+OF_THE_PROCESS = {"memory kept": "keep_memory", "pages of 2 MiB": "use_huge_pages"}
 
 
 def main() -> None:
     backbone = sys.argv[1] if sys.argv[1:] else "tf_efficientnet_lite0"
-    recipe = read_recipe("lite0").model_copy(update={"backbone": backbone, "size": SIZE})
+    recipe = quick_recipe(backbone=backbone, size=SIZE)
     frozen = recipe.model_copy(update={"phases": [recipe.phases[-1].model_copy(update={"backbone": 0})]})
     ours = Step(recipe)
     kind = ours.fabric.device.type
@@ -47,9 +48,7 @@ def main() -> None:
         rows += [
             compare("depthwise gradients in fp32", of(Step(recipe, quick=False))),
             compare("all cores in place of one thread", partial(on_one_thread, of(ours))),
-            named(
-                "memory kept", np.divide(*np.transpose([[alone(backbone, kept) for kept in (0, 1)] for _ in range(3)]))
-            ),
+            *(named(option, alone(backbone, function)) for option, function in OF_THE_PROCESS.items()),
         ]
     keep([*rows, compiled(recipe, ours, batch, named)])
 
@@ -60,16 +59,19 @@ def steps(step: Step, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     step.wait()
 
 
-def alone(backbone: str, keep_memory: int) -> float:
+def alone(backbone: str, function: str) -> np.ndarray:
+    """Of `steps`, the seconds without a function of `compute` divided by those with it, of three pairs of processes."""
+    return np.array([own_process(backbone, function) / own_process(backbone, "") for _ in range(3)])
+
+
+def own_process(backbone: str, without: str) -> float:
     """Seconds of `steps` in a process of its own: what malloc was told once can't be taken back."""
     code = f"""if True:
         import sys; sys.argv[1:] = ["{backbone}"]
         from dermaline import compute
-        from dermaline.params.recipe import read_recipe
-        if not {keep_memory}: compute.keep_memory = lambda: None
-        from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, steps
-        recipe = read_recipe("lite0").model_copy(update={{"backbone": "{backbone}", "size": SIZE}})
-        step = Step(recipe)
+        compute.{without or "unchanged"} = lambda *_: None
+        from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, quick_recipe, steps
+        step = Step(quick_recipe(backbone="{backbone}", size=SIZE))
         print(np.median(in_turns([partial(steps, step, step.batch(BATCH, SIZE))], ROUNDS)))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])

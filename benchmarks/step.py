@@ -5,9 +5,14 @@ from torch.nn.functional import cross_entropy
 
 from dermaline.compute import setup_fabric
 from dermaline.models.network import Network
-from dermaline.params.recipe import Recipe
+from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.training.depthwise import quick_depthwise
 from dermaline.training.optimizer import build_optimizer
+
+
+def quick_recipe(**changes: object) -> Recipe:
+    """`lite0`, but in the quickest precision: its own, `portable`, is fp32 on every CPU, and is not for GPUs."""
+    return read_recipe("lite0").model_copy(update={"precision": "auto"} | changes)
 
 
 class Step:

@@ -1,7 +1,7 @@
 """How few views do as well: `python -m benchmarks.views MODEL [MODEL ...] --data ham10000`.
 
-The mean of trained models that are shown fewer views of each photograph, against as many as `predict` shows, on
-validation images, by paired intervals over lesions; what a decision fits, it fits on one half of the lesions and is
+The mean of trained models that are shown more or fewer views of each photograph, against those that `predict` shows,
+on validation images, by paired intervals over lesions; what a decision fits, it fits on one half of the lesions and is
 judged on the other. The networks compute in onnxruntime. Reads models/, data/prepared and data/split.csv; writes
 results/DATA/views.csv, with how often a network looks at a photograph.
 """
@@ -9,13 +9,13 @@ results/DATA/views.csv, with how often a network looks at a photograph.
 from benchmarks.asked import asked, keep
 from benchmarks.ideas import Seen, decided_on
 from dermaline.base import errors
-from dermaline.data.index import read_split
+from dermaline.data.index import read_split, read_with_split, train_counts
 from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.views import scales, tta_views
 from dermaline.models.backbone import input_size
 from dermaline.params.whole import read as read_params
 
-FEWER = (  # tta, grid
+OTHERS = (  # tta, grid
     ("flips", (1, 1)),
     ("none", (2, 2)),
     ("none", (1, 1)),
@@ -25,12 +25,12 @@ FEWER = (  # tta, grid
 def main() -> None:
     chosen = asked("How few views do as well.", "names of models/, whose mean decides")
     rows, params = read_split("val"), read_params()
-    train_images = read_split("train")["dx"].value_counts().to_dict()
+    train_images = train_counts(read_with_split())
     seen = [Seen(name, rows) for name in chosen.models]
     for one in seen:
         one.member = in_onnxruntime(one.member)
     table, looks = {}, []
-    for tta, grid in ((params.predict.tta, params.predict.grid), *FEWER):
+    for tta, grid in ((params.predict.tta, params.predict.grid), *OTHERS):
         changes = {"tta": tta, "grid": grid}
         looks.append(views_of(seen[0], **changes))
         name = f"grid {grid[0]} x {grid[1]}, tta {tta}: {looks[-1]} views"

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from functools import cache
 
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +13,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.portable import pin
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+HUGE_PAGE, MADV_HUGEPAGE = 2 << 20, 14  # bytes; of Linux's mman.h
 AVAILABLE = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
 
 
@@ -81,6 +83,7 @@ def _computes_in_bf16(device: str) -> bool:
     return device == "cpu" and bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
+@cache
 def keep_memory() -> None:
     """Let glibc keep what is freed: by default it returns each large tensor, and asks for it again in the next step.
 
@@ -92,3 +95,22 @@ def keep_memory() -> None:
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
         libc.mallopt(M_ARENA_MAX, 1)
+        use_huge_pages(libc)
+
+
+def use_huge_pages(libc: ctypes.CDLL) -> None:
+    """Ask for pages of 2 MiB for what malloc hands out next, which a processor finds quicker than those of 4 KiB.
+
+    A block of half the machine's memory is marked, and freed untouched: as nothing is returned, its addresses stay
+    malloc's, and cost no memory until they are used. Most Linux systems give such pages where they are asked for
+    (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled); elsewhere, and where addresses are limited, nothing is
+    changed.
+    """
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if block := libc.malloc(size):
+        first = -(-block // HUGE_PAGE) * HUGE_PAGE  # madvise wants the start of a page
+        libc.madvise(first, block + size - first, MADV_HUGEPAGE)
+        libc.free(block)
