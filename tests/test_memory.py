@@ -21,7 +21,8 @@ if LIMIT:
     resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT, used + LIMIT))
 keep_memory()
 tensor = torch.ones(SIZE, dtype=torch.uint8)
-huge = re.search(r"AnonHugePages:\\s+(\\d+)", Path("/proc/self/smaps_rollup").read_text())[1]
+mapped = Path("/proc/self/smaps_rollup")
+huge = re.search(r"AnonHugePages:\\s+(\\d+)", mapped.read_text())[1] if mapped.exists() else 0
 del tensor
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 again = torch.ones(SIZE - 4096, dtype=torch.uint8)  # glibc wants room to align it
@@ -44,7 +45,7 @@ def test_a_tensor_lies_in_huge_pages_and_the_next_one_where_it_lay():
     assert faults < 100  # of 65,536
     if not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text():
         pytest.skip("this system gives no huge pages")
-    assert huge > 0.5
+    assert huge > 0  # all of it, but on a machine whose memory is in pieces
 
 
 def test_where_addresses_are_limited_it_computes_without_them():
