@@ -17,7 +17,7 @@ from dermaline.base import errors
 from dermaline.params.recipe import Recipe
 
 SIZE, BATCH, ROUNDS, STEPS = (96, 128), 32, 7, 2
-OF_THE_PROCESS = {"memory kept": "keep_memory", "pages of 2 MiB": "use_huge_pages"}
+OF_THE_PROCESS = {"memory kept, in pages of 2 MiB": "keep_memory", "pages of 2 MiB": "use_huge_pages"}
 
 
 def main() -> None:
@@ -61,15 +61,15 @@ def steps(step: Step, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 def alone(backbone: str, function: str) -> np.ndarray:
     """Of `steps`, the seconds without a function of `compute` divided by those with it, of three pairs of processes."""
-    return np.array([own_process(backbone, function) / own_process(backbone, "") for _ in range(3)])
+    return np.array([own_process(backbone, [function]) / own_process(backbone, []) for _ in range(3)])
 
 
-def own_process(backbone: str, without: str) -> float:
+def own_process(backbone: str, without: list[str]) -> float:
     """Seconds of `steps` in a process of its own: what malloc was told once can't be taken back."""
     code = f"""if True:
         import sys; sys.argv[1:] = ["{backbone}"]
         from dermaline import compute
-        compute.{without or "unchanged"} = lambda *_: None
+        for name in {without}: setattr(compute, name, lambda *_: None)
         from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, quick_recipe, steps
         step = Step(quick_recipe(backbone="{backbone}", size=SIZE))
         print(np.median(in_turns([partial(steps, step, step.batch(BATCH, SIZE))], ROUNDS)))"""
