@@ -16,7 +16,7 @@ from dermaline.models.backbone import input_size
 from dermaline.params.whole import read as read_params
 
 OTHERS = (  # tta, grid
-    ("flips", (1, 1)),
+    ("flips", (3, 3)),
     ("none", (2, 2)),
     ("none", (1, 1)),
 )

@@ -107,7 +107,7 @@ def test_with_time_all_is_done_once(done, project):
     assert "2 of 2 rows are done" in done
     folders = trainings(project)
     assert len(folders) == 2
-    assert all((one / "none-3x3-3.csv").exists() for one in folders)
+    assert all((one / "none-1x1-3.csv").exists() for one in folders)
     table = pd.read_csv("results/synthetic/tiny.csv").set_index("model")
     assert table.index.tolist() == ["plain", "no views"]
     assert table.loc["plain", "val_balanced_accuracy_verdict"] == "reference"
@@ -131,7 +131,7 @@ def scikit_learn(table: pd.DataFrame) -> dict[str, float]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_every_image_is_tested_once_and_pooled_numbers_and_deviations_are_those_of_scikit_learn(project):
-    tables = [pd.read_csv(one / "flips-3x3-3.csv", dtype={"image_id": str}) for one in trainings(project)]
+    tables = [pd.read_csv(one / "flips-1x1-3.csv", dtype={"image_id": str}) for one in trainings(project)]
     tested = [table.query("split == 'test'") for table in tables]
     index = pd.read_csv("data/prepared/index.csv", dtype={"image_id": str})
     assert sorted(pd.concat(tested).image_id) == sorted(index.image_id)
@@ -152,11 +152,11 @@ def test_validation_images_can_be_scored_and_then_no_test_image_is(project):
     before = trainings(project)
     assert "1 of 1 rows are done" in call("val", split="val", rows=TINY["rows"][:1])
     assert trainings(project) == before
-    tables = [pd.read_csv(one / "flips-3x3-3.csv") for one in before]
+    tables = [pd.read_csv(one / "flips-1x1-3.csv") for one in before]
     row = pd.read_csv("results/synthetic/val.csv").iloc[0]
     assert row.accuracy == pytest.approx(scikit_learn(pd.concat(tables).query("split == 'val'"))["accuracy"], abs=1e-6)
     tested = pd.read_csv("results/synthetic/tiny.csv").iloc[1]
-    views = [pd.read_csv(one / "none-3x3-3.csv") for one in before]
+    views = [pd.read_csv(one / "none-1x1-3.csv") for one in before]
     difference = scikit_learn(pd.concat(views).query("split == 'val'"))["accuracy"] - row.accuracy
     assert tested.val_accuracy_difference == pytest.approx(difference, abs=1e-6)
     assert {kept["name"]: kept["split"] for kept in results_summary.summary()}["val"] == "val"

@@ -73,7 +73,7 @@ def tables(project: Path) -> list[Path]:
 
 def predictions(project: Path) -> dict[str, bytes]:
     return {
-        path.parent.name: path.read_bytes() for path in (project / ".scratch/campaign").glob("lite0-*/flips-3x3-3.csv")
+        path.parent.name: path.read_bytes() for path in (project / ".scratch/campaign").glob("lite0-*/flips-1x1-3.csv")
     }
 
 
