@@ -21,7 +21,7 @@ from dermaline.base.classes import CLASSES
 from dermaline.blocks import blocks
 from dermaline.data import metadata
 from dermaline.data.batches import load_images
-from dermaline.data.index import read_split, read_with_split, train_counts
+from dermaline.data.index import read_split
 from dermaline.inference import views
 from dermaline.inference.decided import cross_fitted
 from dermaline.inference.member import load_member
@@ -41,12 +41,11 @@ def main() -> None:
     chosen = asked(
         "What a trained model gains without training it again.", "names of models/; the first is the reference"
     )
-    rows, options = read_split("val"), read_params().evaluate
-    train_images = train_counts(read_with_split())
+    rows, train, options = read_split("val"), read_split("train"), read_params().evaluate
     seen = {name: Seen(name, rows) for name in chosen.models}
 
-    def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
-        return decided_on(rows, members, train_images, options.model_copy(update=changes))
+    def judged(members: Sequence[np.ndarray], **changes: object) -> pd.DataFrame:
+        return decided_on(rows, members, train, options.model_copy(update=changes))
 
     first, *others = seen.values()
     plain = first.found()
@@ -54,6 +53,7 @@ def main() -> None:
     table |= {name: judged([first.found(**changes)]) for name, changes in first.other_views().items()}
     table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}
     table |= {f"calibration: {kind}": judged([plain], calibration=kind) for kind in ("none", "prior", "vector")}
+    table |= {"age, sex and place not looked at": judged([plain], metadata=False)}
     table |= {"decided for balanced accuracy": judged([plain], decision="balanced")}
     if others:
         every = [plain, *(other.found() for other in others)]
@@ -67,12 +67,12 @@ def main() -> None:
 
 
 def decided_on(
-    rows: pd.DataFrame, members: Sequence[np.ndarray], train_images: dict[str, int], options: Evaluate
+    rows: pd.DataFrame, members: Sequence[np.ndarray], train: pd.DataFrame, options: Evaluate
 ) -> pd.DataFrame:
     """Validation rows, decided by the mean of members' probabilities [N, 7]: see `cross_fitted`."""
     shares = [dict(zip(CLASSES, member.T, strict=True)) for member in members]
     tables = {str(number): rows.assign(split="val", model="", **of) for number, of in enumerate(shares)}
-    return cross_fitted(tables, train_images, options)
+    return cross_fitted(tables, train, options)
 
 
 class Seen:

@@ -23,9 +23,9 @@ from benchmarks.asked import asked, keep
 from dermaline.base import errors, files
 from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
-from dermaline.data.index import PREPARED, SPLIT, read_with_split, train_counts
+from dermaline.data.index import PREPARED, SPLIT, read_index, read_split
 from dermaline.evaluation import tables
-from dermaline.inference.decided import cross_fitted
+from dermaline.inference.decided import beside, cross_fitted
 from dermaline.params.recipe import read_recipe, recipe_path
 from dermaline.params.whole import read as read_params
 
@@ -43,10 +43,10 @@ Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 def main() -> None:
     chosen = asked("What it is worth to show a network the lesion alone.")
-    options, train_images = read_params().evaluate, train_counts(read_with_split())
-    members = {name: predictions(name) for name in ("whole photographs", "box around the lesion")}
-    found = {name: cross_fitted({name: table}, train_images, options) for name, table in members.items()}
-    found["mean of the two"] = cross_fitted(members, train_images, options)
+    options, train, index = read_params().evaluate, read_split("train"), read_index()
+    members = {name: beside(predictions(name), index) for name in ("whole photographs", "box around the lesion")}
+    found = {name: cross_fitted({name: table}, train, options) for name, table in members.items()}
+    found["mean of the two"] = cross_fitted(members, train, options)
     table = keep("lesion_crops", chosen, found, setup_fabric("auto", "auto"))
     print(table[["model", "accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]].to_string(index=False))
 

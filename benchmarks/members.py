@@ -16,10 +16,10 @@ import pandas as pd
 from benchmarks.asked import asked, keep
 from dermaline.base import errors
 from dermaline.compute import setup_fabric
-from dermaline.data.index import read_with_split, train_counts
+from dermaline.data.index import read_index, read_split
 from dermaline.evaluation import scores, tables
 from dermaline.inference.calibration import apply_temperature, fit_temperature
-from dermaline.inference.decided import cross_fitted
+from dermaline.inference.decided import beside, cross_fitted
 from dermaline.params.whole import read as read_params
 
 LEAST_GAIN = 0.005  # nats an image: what a member must bring, since it costs its time with every photograph
@@ -28,13 +28,13 @@ LEAST_GAIN = 0.005  # nats an image: what a member must bring, since it costs it
 def main() -> None:
     about = "names of data/predictions/; the first is the reference"
     chosen = asked("Which of several trained models go together.", about)
-    options, train_images = read_params().evaluate, train_counts(read_with_split())
+    options, train, index = read_params().evaluate, read_split("train"), read_index()
     read = [tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.models]
-    members = dict(zip(chosen.models, tables.aligned(read), strict=True))
-    found = {name: cross_fitted({name: members[name]}, train_images, options) for name in members}
-    found["the best of them, chosen"] = cross_fitted(members, train_images, options, lambda seen: greedy(seen)[:1])
-    found["greedy selection"] = cross_fitted(members, train_images, options, greedy)
-    found["all together"] = cross_fitted(members, train_images, options)
+    members = {name: beside(of, index) for name, of in zip(chosen.models, tables.aligned(read), strict=True)}
+    found = {name: cross_fitted({name: members[name]}, train, options) for name in members}
+    found["the best of them, chosen"] = cross_fitted(members, train, options, lambda seen: greedy(seen)[:1])
+    found["greedy selection"] = cross_fitted(members, train, options, greedy)
+    found["all together"] = cross_fitted(members, train, options)
     table = keep("members", chosen, found, setup_fabric("cpu", "32-true"))
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]
     print(table[["model", *shown]].to_string(index=False, float_format="%.4f"))

@@ -9,7 +9,7 @@ results/DATA/views.csv, with how often a network looks at a photograph.
 from benchmarks.asked import asked, keep
 from benchmarks.ideas import Seen, decided_on
 from dermaline.base import errors
-from dermaline.data.index import read_split, read_with_split, train_counts
+from dermaline.data.index import read_split
 from dermaline.exporting.onnx_network import in_onnxruntime
 from dermaline.inference.views import scales, tta_views
 from dermaline.models.backbone import input_size
@@ -24,8 +24,7 @@ OTHERS = (  # tta, grid
 
 def main() -> None:
     chosen = asked("How few views do as well.", "names of models/, whose mean decides")
-    rows, params = read_split("val"), read_params()
-    train_images = train_counts(read_with_split())
+    rows, train, params = read_split("val"), read_split("train"), read_params()
     seen = [Seen(name, rows) for name in chosen.models]
     for one in seen:
         one.member = in_onnxruntime(one.member)
@@ -34,7 +33,7 @@ def main() -> None:
         changes = {"tta": tta, "grid": grid}
         looks.append(views_of(seen[0], **changes))
         name = f"grid {grid[0]} x {grid[1]}, tta {tta}: {looks[-1]} views"
-        table[name] = decided_on(rows, [one.found(**changes) for one in seen], train_images, params.evaluate)
+        table[name] = decided_on(rows, [one.found(**changes) for one in seen], train, params.evaluate)
         print(name, flush=True)
     found = keep("views", chosen, table, seen[0].member.fabric)
     shown = ["accuracy", "balanced_accuracy", "macro_f1", "macro_auc"]

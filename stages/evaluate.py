@@ -15,11 +15,11 @@ import pandas as pd
 from dermaline.base import errors, files
 from dermaline.base.classes import CLASSES
 from dermaline.base.parameters import load
-from dermaline.data.index import read_with_split, train_counts
+from dermaline.data.index import read_with_split
 from dermaline.evaluation import compare, series, slices, summary, tables, uncertainty
 from dermaline.evaluation.scores import Bools
 from dermaline.inference import conformal
-from dermaline.inference.decided import Decided, cross_fitted, decide
+from dermaline.inference.decided import Decided, beside, cross_fitted, decide
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
@@ -31,12 +31,12 @@ def main() -> None:
     options, recipes = load(Evaluate, "evaluate"), load(list[str], "ensemble")
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index = read_with_split()
-    train_images = train_counts(index)
+    train = index[index["split"] == "train"]
     read = tables.aligned([tables.read_predictions(PREDICTIONS / f"{name}.csv") for name in recipes])
-    members = dict(zip(recipes, read, strict=True))
+    members = {name: beside(table, index) for name, table in zip(recipes, read, strict=True)}
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
-    models = {name: decide(some, train_images, options) for name, some in chosen.items()}
-    val = {name: cross_fitted(some, train_images, options) for name, some in chosen.items()}
+    models = {name: decide(some, train, options) for name, some in chosen.items()}
+    val = {name: cross_fitted(some, train, options) for name, some in chosen.items()}
     compared = compare.models_table(val, options, options.reference).set_index("model")
     details = {name: describe(model, val[name], compared.loc[name], options) for name, model in models.items()}
     name, final = list(models.items())[-1]
@@ -45,7 +45,7 @@ def main() -> None:
     # val's under plain names, the test's under `test`: no column of `dvc exp show` needs a path
     files.write_json(Path("metrics/val.json"), summary.key_metrics(details[name]["val"]))
     files.write_json(Path("metrics/test.json"), {"test": summary.key_metrics(details[name]["image_level"])})
-    points = test_series(final, details[name]["image_level"], train_images, index, options)
+    points = test_series(final, details[name]["image_level"], index, options)
     with files.replacing(TABLES) as folder:
         for name, table in {**points, "models": compared.reset_index()}.items():
             files.write_text(folder / f"{name}.csv", table.round(files.DIGITS).to_csv(index=False, lineterminator="\n"))
@@ -55,6 +55,8 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
     """All that is measured of one model; `val` is flat, with the intervals of its row of the models' table."""
     fitted = model.decision.melanoma_threshold is not None
     point = {summary.OPERATING_POINT: summary.operating_point(model.test)} if fitted else {}
+    if fitted and model.alone is not None:
+        point[f"{summary.OPERATING_POINT}_without_metadata"] = summary.operating_point(model.alone)
     ends = compared[[f"{name}{end}" for name in compare.COMPARED for end in ("_low", "_high")]].dropna().to_dict()
     at_threshold = summary.at_threshold(summary.operating_point(val)) if fitted else {}
     return {
@@ -67,14 +69,15 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
 
 
 def test_series(
-    final: Decided, scores: dict[str, Any], train_images: dict[str, int], index: pd.DataFrame, options: Evaluate
+    final: Decided, scores: dict[str, Any], index: pd.DataFrame, options: Evaluate
 ) -> dict[str, pd.DataFrame]:
     """The tables of the test that `dvc plots` and the figures draw, by the names of their files."""
+    train_images = index.loc[index["split"] == "train", "dx"].value_counts().to_dict()
     return {
         "confusion": series.confusion_rows(final.test),
         "reliability": series.reliability_rows(final.test, options.calibration_bins),
         "per_class": series.per_class_rows(scores, train_images),
-        "protocols": slices.protocol_rows(final.test, final.lesions, options),
+        "protocols": slices.protocol_rows(final.test, final.lesions, final.alone, options),
         "slices": slices.slice_rows(final.test, index, options),
         "risk": uncertainty.risk_rows(final.test),
         "sets": uncertainty.set_rows(final.test, sets(final, options.set_coverage), index),

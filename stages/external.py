@@ -55,7 +55,7 @@ def main() -> None:
 def predicted(path: Path, truth: pd.DataFrame, found: list[photographs.Photograph]) -> tuple[pd.DataFrame, np.ndarray]:
     """The truth with what the final model says of each image, and thumbnails of them.
 
-    A model that uses age, sex and localization is given those of the truth's file.
+    Age, sex and localization, where they are taken into account, are those of the truth's file.
 
     Raises:
         DermalineError: an image can't be used.
@@ -67,7 +67,7 @@ def predicted(path: Path, truth: pd.DataFrame, found: list[photographs.Photograp
     ensemble, parts, thumbnails = load_ensemble(folders, fitted, *how), [], []
     told = ensemble.takes_metadata and has_metadata(path)
     if ensemble.takes_metadata and not told:
-        print(f"note: a model uses age, sex and localization; {path} has none of them", file=sys.stderr)
+        print(f"note: age, sex and localization count too; {path} has none of them", file=sys.stderr)
     metadata = read_metadata(path if told else None, list(truth["image_id"]))
     sizes = sorted({*ensemble.prepared_sizes, VIEWED})
     for block in photographs.decoded(found, sizes, load(float, "prepare.max_megapixels")):

@@ -4,6 +4,7 @@ import json
 
 import fakes
 import numpy as np
+import pandas as pd
 import pytest
 from closure import ROOT
 from hypothesis import given
@@ -20,11 +21,11 @@ from dermaline.params import whole
 
 PRIOR = np.array([0.033, 0.051, 0.110, 0.012, 0.111, 0.669, 0.014])
 PAIR = {"a": "0", "b": "1"}  # recipes and the digests of their weights
-TRAINED = dict(zip(CLASSES, (PRIOR * 7000).astype(int), strict=True))
+TRAINED = pd.DataFrame({"dx": np.repeat(CLASSES, (PRIOR * 7000).astype(int))})
 
 
 def options(**changes):
-    plain = {"calibration": "none", "decision": "argmax"}
+    plain = {"calibration": "none", "metadata": False, "decision": "argmax"}
     return whole.read(ROOT / "params.yaml").evaluate.model_copy(update=plain | changes)
 
 
@@ -332,7 +333,8 @@ def test_members_are_tempered_each_and_their_mean_again():
     truth, raw = members()
     raw[1] = calibration.apply_temperature(raw[1], 0.2)  # far surer than the other
     each = [calibration.fit_temperature(truth, one) for one in raw]
-    found = decision.fit(PAIR, truth, raw, {"nv": 30, "mel": 9}, options(calibration="temperature"))
+    train = pd.DataFrame({"dx": ["nv"] * 30 + ["mel"] * 9})
+    found = decision.fit(PAIR, truth, raw, train, options(calibration="temperature"))
     assert list(found.temperatures.values()) == pytest.approx(each, abs=1e-6)
     mean = sum(calibration.apply_temperature(*pair) for pair in zip(raw, each, strict=True)) / 2
     assert found.temperature == pytest.approx(calibration.fit_temperature(truth, mean), abs=1e-4)
@@ -389,7 +391,7 @@ def test_cross_fitted_no_image_is_decided_by_a_fit_that_has_seen_its_group():
 def test_cross_fitted_scores_hardly_depend_on_how_the_halves_were_dealt():
     """Of this val, one deal into halves that do not heed the diagnoses has a deviation of 0.025."""
     index, found = fakes.index(900), []
-    table, trained = fakes.predictions(index), index.query("split == 'train'")["dx"].value_counts().to_dict()
+    table, trained = fakes.predictions(index), index.query("split == 'train'")
     for seed in range(8):
         asked = options(calibration="temperature", decision="balanced", seed=seed)
         decided = cross_fitted({"a": table}, trained, asked)
@@ -420,8 +422,7 @@ def test_without_melanomas_or_training_images_of_a_class_there_is_still_a_decisi
     truth, raw = members()
     keep = truth != MELANOMA
     raw = [member[keep] for member in raw]
-    trained = {name: count for name, count in TRAINED.items() if name != "df"}
-    found = decision.fit(PAIR, truth[keep], raw, trained, options(decision="balanced"))
+    found = decision.fit(PAIR, truth[keep], raw, TRAINED.query("dx != 'df'"), options(decision="balanced"))
     assert found.melanoma_threshold is None
     assert not found.suspects_melanoma(np.eye(7)).any()
     assert np.isfinite(found.apply(raw)[0]).all()

@@ -16,11 +16,12 @@ from stage import error_line, run_stage
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
+from dermaline.data.patients import encode
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED
 from dermaline.evaluation.metrics import KEY_METRICS
 from dermaline.inference import decision
-from dermaline.inference.decided import cross_fitted
+from dermaline.inference.decided import beside, cross_fitted
 from dermaline.params import whole
 from stages import evaluate
 
@@ -69,12 +70,18 @@ def raw(folder, split, recipes=("lite0", "lite0_ham")):
     return pair[0]["dx"], [table[list(CLASSES)].to_numpy() for table in pair]
 
 
+def known(folder, split):
+    """What is known of the patients of a split, in the order of the predictions."""
+    table = pd.read_csv(folder / "data/prepared/index.csv").merge(pd.read_csv(folder / "data/split.csv"))
+    return encode(table[table["split"] == split])
+
+
 def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     folder, _ = done
     made = decision.load(folder / "metrics/decision.json")
     assert made.models == {"lite0": fakes.digest(0), "lite0_ham": fakes.digest(1)}
     actual, members = raw(folder, "test")
-    probabilities, number = made.apply(members)
+    probabilities, number = made.apply(members, known(folder, "test"))
     predicted = np.array(CLASSES)[number]
     details = load(folder, "metrics/details.json")["ensemble"]
     headline = details["image_level"]
@@ -99,7 +106,7 @@ def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
     made = decision.load(tmp_path / "metrics/decision.json")
     assert made.tau > 0
     table = pd.read_csv(tmp_path / "data/predictions/lite0.csv").query("split == 'test'")
-    probabilities, number = made.apply([table[list(CLASSES)].to_numpy()])
+    probabilities, number = made.apply([table[list(CLASSES)].to_numpy()], known(tmp_path, "test"))
     details = load(tmp_path, "metrics/details.json")["lite0"]
     headline = details["image_level"]
     assert headline["accuracy"] == round((np.array(CLASSES)[number] == table["dx"]).mean(), 6)
@@ -142,6 +149,9 @@ def test_the_tables_agree_with_the_numbers(done):
     for name in ("accuracy", "balanced_accuracy", "macro_auc"):
         assert protocols[name]["all images"] == headline[name]
         assert protocols[name]["mean of each lesion"] == lesions[name]
+    actual, members = raw(folder, "test")
+    alone = np.array(CLASSES)[decision.load(folder / "metrics/decision.json").apply(members)[1]]
+    assert protocols["accuracy"]["all images, without age, sex and place"] == round((alone == actual).mean(), 6)
     for name in ("accuracy", "melanoma_sensitivity"):
         assert slices[name]["all"] == headline[name]
     assert slices["images"][["male", "female"]].sum() == headline["cases"]
@@ -191,13 +201,11 @@ def test_every_interval_holds_its_estimate(done):
 
 def test_val_is_judged_by_what_was_fitted_on_its_other_half(done):
     folder, _ = done
-    members = {
-        name: tables.read_predictions(folder / f"data/predictions/{name}.csv") for name in ("lite0", "lite0_ham")
-    }
     index = pd.read_csv(folder / "data/prepared/index.csv").merge(pd.read_csv(folder / "data/split.csv"))
-    counts = index.query("split == 'train'").dx.value_counts().to_dict()
+    paths = {name: folder / f"data/predictions/{name}.csv" for name in ("lite0", "lite0_ham")}
+    members = {name: beside(tables.read_predictions(path), index) for name, path in paths.items()}
     options = whole.read(folder / "params.yaml").evaluate
-    crossed = cross_fitted(members, counts, options)
+    crossed = cross_fitted(members, index.query("split == 'train'"), options)
     right = (crossed.dx == crossed.predicted).mean()
     found, melanoma = load(folder, "metrics/details.json")["ensemble"]["val"], crossed.dx == "mel"
     assert found["accuracy"] == pytest.approx(right, abs=1e-6)
@@ -238,7 +246,7 @@ def test_the_sets_of_the_decision_are_in_the_table_of_sets(tmp_path, monkeypatch
     assert sorted(set(rows["promised"])) == [0.8, 0.9, 0.95]
     own = rows.query("promised == 0.8").set_index(["kind", "value"]).loc["by class" if by_class else "marginal"]
     actual, members = raw(tmp_path, "test", ("lite0",))
-    held = made.sets(made.apply(members)[0])
+    held = made.sets(made.apply(members, known(tmp_path, "test"))[0])
     truth = np.array(list(map(CLASSES.index, actual)))
     group = pd.read_csv("data/predictions/lite0.csv").query("split == 'test'")["group"].to_numpy()
     for name, some in {"all": truth >= 0, "mel": truth == CLASSES.index("mel")}.items():

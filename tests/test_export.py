@@ -32,7 +32,7 @@ from dermaline.base.files import digest
 from dermaline.commands import serve
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
-from dermaline.data.metadata import WIDTH
+from dermaline.data.metadata import encode
 from dermaline.exporting import comparing
 from dermaline.exporting.onnx_model import build
 from dermaline.exporting.parts import Decide, Views, by_shape
@@ -99,9 +99,10 @@ def test_the_decision_is_that_of_decision_apply(seed, tau, has_threshold, has_se
     shown = [list(by_shape([views.Scale((8, 12), views.VIEWS["d4"][3:6])]).values())] * 2
     seen = [random.dirichlet(np.full(7, 0.4), (len(one), 50)).astype(np.float32) for one in [*shown[0], *shown[1]]]
     raw = [np.concatenate(seen[start : start + 2]).mean(axis=0, dtype=float) for start in (0, 2)]
+    known = encode(pd.DataFrame({"age": random.integers(0, 100, 50), "sex": random.choice(["male", "?"], 50)}))
     part = Decide(decision, shown)
-    found = dict(zip(part.outputs, part([torch.from_numpy(one) for one in seen]), strict=True))
-    probabilities, predicted = decision.apply(raw)
+    found = dict(zip(part.outputs, part([torch.from_numpy(one) for one in seen], torch.from_numpy(known)), strict=True))
+    probabilities, predicted = decision.apply(raw, known)
     np.testing.assert_allclose(found["probabilities"], probabilities, atol=2e-6)
     confidences = np.sort(decision.confidences(probabilities))
     clear = confidences[:, -1] > confidences[:, -2] + 1e-5  # others are ties, but for a rounding
@@ -148,7 +149,8 @@ def test_the_whole_is_the_ensemble_whatever_the_batch(ensemble):
     assert str(ROOT).encode() not in content  # nothing of this machine: the bytes are the same on another
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
-    metadata = random.random((5, WIDTH), dtype=np.float32)
+    known = {"age": [None, 5, 39, 40, 85], "sex": "male", "localization": ["ear", "back", None, "", "neck"]}
+    metadata = encode(pd.DataFrame(known))
     model = InferenceSession(content, providers=["CPUExecutionProvider"])
     expected = ensemble({SIZE: images}, torch.from_numpy(metadata))
     for rows in (slice(0, 5), slice(3, 4)):

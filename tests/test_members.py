@@ -2,6 +2,7 @@
 
 import fakes
 import numpy as np
+import pandas as pd
 import pytest
 from closure import ROOT
 
@@ -10,7 +11,8 @@ from dermaline.base.classes import CLASSES
 from dermaline.inference.decided import cross_fitted
 from dermaline.params import whole
 
-OPTIONS = whole.read(ROOT / "params.yaml").evaluate
+OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"metadata": False})
+NONE = pd.DataFrame({"dx": []})  # no image was trained on
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def test_a_half_is_decided_by_those_that_were_chosen_on_the_other(members):
         return ["weak"] if len(asked) % 2 else ["good"]
 
     both = {name: members[name] for name in ("good", "weak")}
-    found = cross_fitted(both, {}, OPTIONS, choose)
-    alone = {name: cross_fitted({name: members[name]}, {}, OPTIONS) for name in both}
+    found = cross_fitted(both, NONE, OPTIONS, choose)
+    alone = {name: cross_fitted({name: members[name]}, NONE, OPTIONS) for name in both}
     for deal in range(5):
         rows = found[found["image_id"].str.endswith(f"in deal {deal}")]
         for chosen, seen in (("weak", asked[2 * deal]), ("good", asked[2 * deal + 1])):

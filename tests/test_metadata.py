@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dermaline.base.errors import DermalineError
-from dermaline.data.metadata import MISSING, SITES, WIDTH, encode
+from dermaline.data.metadata import MISSING, WIDTH, encode
+from dermaline.data.words import SITES
 
 
 def row(**values) -> torch.Tensor:

@@ -22,9 +22,11 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
+from dermaline.data.patients import FINDINGS, encode
 from dermaline.data.photographs import resized
 from dermaline.inference.conformal import SetRule
 from dermaline.inference.decision import Decision
+from dermaline.inference.likelihood_ratios import LikelihoodRatios
 from dermaline.inference.predict import probabilities
 from dermaline.models.model_io import load, save
 from dermaline.models.network import Network
@@ -40,6 +42,9 @@ DECISION = Decision(
     temperature=0.9,
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
     factors=dict(zip(CLASSES, (0.25, 0.3, 0.41, 0.16, 0.41, 0.85, 0.21), strict=True)),
+    likelihood_ratios=LikelihoodRatios(
+        ratios={name: dict.fromkeys(CLASSES, 1.0) | {"mel": 3.0, "df": 0.2} for name in FINDINGS}, power=0.5
+    ),
     tau=0.6,
     melanoma_threshold=0.14,
     set_rule=SetRule(
@@ -228,6 +233,17 @@ def test_metadata_reach_the_model_by_image_id(predict, project, monkeypatch, tmp
     np.testing.assert_allclose(with_table[list(CLASSES)], expected, atol=2e-6)
     differs = (with_table[list(CLASSES)] - without[list(CLASSES)]).abs().max(axis=1) > 1e-4
     assert list(differs[differs].index) == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+def test_the_decision_looks_at_the_patients_too(predict, project, monkeypatch, tmp_path):
+    rows = pd.DataFrame({"image_id": list(ids(project)), "age": [None, *range(20, 100, 10)], "sex": "female"})
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    found = predict("folder", "more.zip", "single.bmp", "--last-run", "--metadata", str(tmp_path / "table.csv"))
+    raw = [by_the_stage(project, monkeypatch, name, **rows.drop(columns="image_id")) for name in DECISION.recipes]
+    expected, predicted = DECISION.apply(raw, encode(rows))
+    np.testing.assert_allclose(found[list(CLASSES)], expected, atol=2e-6)
+    assert list(found.predicted) == [CLASSES[number] for number in predicted]
+    assert np.abs(expected - DECISION.apply(raw)[0]).max() > 0.05
 
 
 def test_in_onnxruntime_it_is_the_same_in_fp32_whatever_the_recipe_computes_in(predict, project, monkeypatch, tmp_path):

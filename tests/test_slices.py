@@ -132,7 +132,7 @@ def test_each_protocol_counts_what_it_says(case):
     test, _ = case
     test = test.sort_index()
     lesions = tables.by_lesion(test).assign(predicted="nv")
-    rows = slices.protocol_rows(test, lesions, OPTIONS).set_index("protocol")
+    rows = slices.protocol_rows(test, lesions, None, OPTIONS).set_index("protocol")
     firsts = test[~test["lesion_id"].duplicated()]
     assert rows["cases"].tolist() == [len(test), len(firsts), len(firsts), test["group"].nunique()]
     assert rows["cases"].is_monotonic_decreasing
@@ -143,6 +143,14 @@ def test_each_protocol_counts_what_it_says(case):
     ]
     assert rows["accuracy"].tolist() == pytest.approx(expected)
     assert list(rows)[1:] == [f"{name}{end}" for name in slices.PROTOCOL_METRICS for end in ("", "_low", "_high")]
+
+
+def test_the_photographs_alone_are_a_protocol_where_more_is_looked_at(case):
+    test, _ = case
+    alone = test.assign(predicted="nv")
+    rows = slices.protocol_rows(test, tables.by_lesion(test).assign(predicted="nv"), alone, OPTIONS)
+    row = rows.set_index("protocol").loc["all images, without age, sex and place"]
+    assert (row["cases"], row["accuracy"]) == (len(test), pytest.approx((test["dx"] == "nv").mean()))
 
 
 def worsened(test, index, share, seed=0):

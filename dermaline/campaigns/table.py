@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from dermaline.campaigns.plan import Campaign, Run, TrainingJob, runs
-from dermaline.data.index import SPLIT, read_with_split, train_counts
+from dermaline.data.index import SPLIT, read_with_split
 from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
-from dermaline.inference.decided import cross_fitted, decide
+from dermaline.inference.decided import beside, cross_fitted, decide
 from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 
@@ -58,12 +58,9 @@ def scored(split: str, run: Run, ensemble: Sequence[TrainingJob]) -> pd.DataFram
     """The decided predictions of one row and run on test, or on val, each half by what was fitted on the other."""
     first = ensemble[0]
     index = read_with_split(first.folder / SPLIT)
-    train_images = train_counts(index)
+    train = index[index["split"] == "train"]
     aligned = tables.aligned([tables.read_predictions(job.predictions) for job in ensemble])
     options = first.settings.evaluate
-    members = dict(zip([job.recipe for job in ensemble], aligned, strict=True))
-    if split == "test":
-        decided = decide(members, train_images, options).test
-    else:
-        decided = cross_fitted(members, train_images, options)
+    members = {job.recipe: beside(table, index) for job, table in zip(ensemble, aligned, strict=True)}
+    decided = decide(members, train, options).test if split == "test" else cross_fitted(members, train, options)
     return decided.assign(image_id=decided["image_id"] + f" of {run}")

@@ -93,12 +93,15 @@ def facts(run: Recorded) -> dict[str, Any]:
         "what": f"A network, {backbones[0]},"
         if len(backbones) == 1
         else f"The mean of the networks {' and '.join(backbones)}",
+        "beside": " and what is known of age, sex and place," if run.decision.likelihood_ratios else ",",
+        "without": ", and without age, sex and place" if run.decision.likelihood_ratios else "",
         "prepared": f"{height}x{width}",
         **{key: run.made[key] for key in ("split", "machine", "command", "commit")},
         "seeds": ", ".join(map(str, run.made["seeds"])),
         "minutes": f"{run.made['seconds'] / 60:.0f}",
         "found": with_ends(point, "melanoma_sensitivity"),
         "spared": with_ends(point, "melanoma_specificity"),
+        "alone": _without_metadata(run.final.get(f"{OPERATING_POINT}_without_metadata")),
         "melanomas": f"{share:.0%}",
         "precision": f"{flagged * share / (flagged * share + called * (1 - share)):.0%}",
         "promised": f"{percent(rule.coverage)} of the lesions{' of each diagnosis' if rule.by_class else ''}",
@@ -110,11 +113,20 @@ def facts(run: Recorded) -> dict[str, Any]:
     }
 
 
+def _without_metadata(point: dict[str, Any] | None) -> str:
+    """What the threshold does where age, sex and place are not known, if they are looked at."""
+    if point is None:
+        return ""
+    ends = (with_ends(point, f"melanoma_{name}") for name in ("sensitivity", "specificity"))
+    return f" (without age, sex and place {' and '.join(ends)})"
+
+
 def tables(run: Recorded) -> dict[str, str]:
     """The template's tables, by its names."""
     scores = [[said, with_ends(run.final["image_level"], key)] for said, key in HEADLINE.items()]
     return {
         "scores": markdown(["", "test images"], scores),
+        "protocols": markdown(*reporting.protocols(pd.read_csv(run.folder / "protocols.csv"))),
         "parts": markdown(*reporting.parts(run.split)),
         "patients": markdown(*reporting.patients(run.split)),
         "classes": classes_table(run.folder),

@@ -36,11 +36,6 @@ def read_with_split(split: Path = SPLIT) -> pd.DataFrame:
     return read_index().merge(pd.read_csv(split, dtype=str), on="image_id")
 
 
-def train_counts(images: pd.DataFrame) -> dict[str, int]:
-    """How many training images each diagnosis has, of `read_with_split`; none is left out, rather than 0."""
-    return images.loc[images["split"] == "train", "dx"].value_counts().to_dict()
-
-
 def read_split(split: str) -> pd.DataFrame:
     """The rows of the index that belong to one split, in its order.
 

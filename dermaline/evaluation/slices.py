@@ -20,16 +20,20 @@ AGES: dict[str, float] = {"under 30": 30, "30 to 44": 45, "45 to 59": 60, "60 to
 UNKNOWN = "unknown"
 
 
-def protocol_rows(test: pd.DataFrame, lesion_averaged: pd.DataFrame, options: Evaluate) -> pd.DataFrame:
+def protocol_rows(
+    test: pd.DataFrame, lesion_averaged: pd.DataFrame, alone: pd.DataFrame | None, options: Evaluate
+) -> pd.DataFrame:
     """One model under the protocols in use: `protocol`, `cases`, then each of `PROTOCOL_METRICS` with its interval.
 
     Args:
         test: decided predictions of the test images.
         lesion_averaged: the same by lesion, decided again.
+        alone: those of the photographs alone, if otherwise more is looked at.
         options: how the intervals are drawn.
     """
     protocols: Mapping[str, pd.DataFrame] = {
         "all images": test,
+        **({} if alone is None else {"all images, without age, sex and place": alone}),
         "mean of each lesion": lesion_averaged,
         "first image of each lesion": test.drop_duplicates("lesion_id"),
         "first image of each near-duplicate group": test.drop_duplicates("group"),

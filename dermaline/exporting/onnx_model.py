@@ -35,8 +35,9 @@ Change = Callable[[ModelProto, ModelProto], ModelProto]  # of a network; it is g
 def build(ensemble: Ensemble, change: Change = lambda network, views: network, **said: str) -> ModelProto:
     """Photographs to the decision of an ensemble.
 
-    Its inputs are `images`, uint8 [N, height, width, 3] as `data.decode.decode` makes them, and, where a network looks
-    at it, `metadata`, float [N, M] as `data.metadata.encode` makes it; its outputs are those of `parts.Decide`.
+    Its inputs are `images`, uint8 [N, height, width, 3] as `data.decode.decode` makes them, and, where a network or the
+    decision looks at it, `metadata`, float [N, M] as `data.metadata.encode` makes it; its outputs are those of
+    `parts.Decide`.
 
     Args:
         ensemble: the models on a CPU, and the decision.
@@ -59,7 +60,11 @@ def build(ensemble: Ensemble, change: Change = lambda network, views: network, *
     decision = Decide(ensemble.decision, [[seen for _, seen in shapes] for shapes in shown])
     empty = [torch.zeros(len(seen), 2, len(CLASSES)) for *_, seen in calls]
     names = [f"seen_{number}" for number in range(len(calls))]
-    decide = traced(decision, ([*empty],), names, decision.outputs, ([{1: Dim("batch")} for _ in calls],))
+    given, varying = ([*empty],), ([{1: Dim("batch")} for _ in calls],)
+    if ensemble.decision.likelihood_ratios is not None:
+        names = [*names, METADATA]
+        given, varying = (*given, MISSING.expand(2, WIDTH).clone()), (*varying, {0: Dim("batch")})
+    decide = traced(decision, given, names, decision.outputs, varying)
     model = _joined(views, networks, decide, takes_metadata=ensemble.takes_metadata)
     helper.set_model_props(model, facts(ensemble, size) | said)
     return model

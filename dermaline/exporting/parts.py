@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dermaline.base.classes import MELANOMA
 from dermaline.base.parameters import Size
+from dermaline.data.patients import DECADES
 from dermaline.exporting.resizing import Resize
 from dermaline.inference.decision import Decision
 from dermaline.inference.predict import View
@@ -86,6 +87,9 @@ class Decide(nn.Module):
         self.register_buffer("weights", torch.tensor(weights).view(-1, 1, 1))
         self.register_buffer("factors", _row(decision.factors))
         self.register_buffer("shift", _row({name: prior**-decision.tau for name, prior in decision.prior.items()}))
+        if decision.likelihood_ratios is not None:
+            logarithms = torch.from_numpy(decision.likelihood_ratios.logarithms()).float()
+            self.register_buffer("log_ratios", logarithms)
         if decision.set_rule is not None:
             self.register_buffer("thresholds", _row(decision.set_rule.thresholds))
 
@@ -96,8 +100,8 @@ class Decide(nn.Module):
         sets = [] if self.decision.set_rule is None else ["set"]
         return ["probabilities", "diagnosis", *suspect, *sets]
 
-    def forward(self, seen: list[Tensor]) -> list[Tensor]:
-        """Of [V, N, 7] of each network call: `outputs`.
+    def forward(self, seen: list[Tensor], metadata: Tensor | None = None) -> list[Tensor]:
+        """Of [V, N, 7] of each network call, and where the decision looks at it, float [N, M]: `outputs`.
 
         `probabilities` float [N, 7], calibrated; `diagnosis` int64 [N], the class number; `melanoma_suspected` bool
         [N], where there is a threshold; `set` bool [N, 7], where there are sets.
@@ -111,6 +115,8 @@ class Decide(nn.Module):
             start = end
         mixed = _tempered(torch.stack(members).mean(dim=0), self.decision.temperature)
         probabilities = _summing_to_1(mixed * self.factors)
+        if self.decision.likelihood_ratios is not None:
+            probabilities = _summing_to_1(probabilities * (_findings(metadata) @ self.log_ratios).exp())
         diagnosis = (probabilities * self.shift).argmax(dim=1)
         found = [probabilities, diagnosis]
         if self.decision.melanoma_threshold is not None:
@@ -127,6 +133,13 @@ def _row(by_class: Mapping[str, float]) -> Tensor:
 
 def _tempered(probabilities: Tensor, temperature: float) -> Tensor:
     return _summing_to_1((probabilities / probabilities.amax(dim=1, keepdim=True)) ** (1 / temperature))
+
+
+def _findings(metadata: Tensor) -> Tensor:
+    """`data.patients.findings` in torch."""
+    decade = (torch.round(metadata[:, :1] * 100) / 10).floor().clamp(max=len(DECADES) - 1)
+    ages = (decade == torch.arange(len(DECADES))) & (metadata[:, 1:2] == 0)
+    return torch.cat([ages.float(), metadata[:, 2:4], metadata[:, 5:]], dim=1)
 
 
 def _summing_to_1(values: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def fit_temperature(truth: Ints, probabilities: Floats) -> float:
 
 
 def apply_factors(probabilities: Floats, factors: Floats) -> Floats:
-    """`probabilities` times a factor for each class, [C], each row summing to 1 again."""
+    """`probabilities` times a factor for each class, [C] or [N, C], each row summing to 1 again."""
     weighted = probabilities * factors
     return weighted / weighted.sum(axis=1, keepdims=True)
 
@@ -89,6 +89,17 @@ def fit_temperature_and_factors(truth: Ints, probabilities: Floats) -> tuple[flo
     bounds = [(-most, most), *[(-largest, largest)] * count]
     found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12, "gtol": 1e-7}).x
     return float(np.exp(found[0])), np.exp(found[1:] - found[1:].mean())
+
+
+def fit_power(truth: Ints, probabilities: Floats, ratios: Floats) -> float:
+    """The likeliest power, 0 to `LARGEST_EXPONENT`, of ratios [N, C] that multiply; it has a normal prior around 0."""
+    found = minimize_scalar(
+        lambda power: _loss(truth, apply_factors(probabilities, ratios**power), 0.0, power),
+        bounds=(0, LARGEST_EXPONENT),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(found.x)
 
 
 def _loss(

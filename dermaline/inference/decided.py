@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dermaline.data import words
 from dermaline.data.groups import stratum
+from dermaline.data.patients import encode
 from dermaline.evaluation import tables
 from dermaline.inference.decision import Decision, fit
 from dermaline.inference.doubts import doubts
@@ -23,35 +25,38 @@ class Decided(NamedTuple):
     val: pd.DataFrame  # on which it was fitted: for what is fitted next, no scores
     test: pd.DataFrame
     lesions: pd.DataFrame  # of test: one row each, averaged and decided on again by the same rule
+    alone: pd.DataFrame | None  # test as it is where nothing is known but the photograph; None: nothing else is asked
 
 
-def decide(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decided:
+def decide(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: Evaluate) -> Decided:
     """Fit a decision on the val rows, and apply it to the test rows; what val has too little of is said on stderr.
 
     Args:
-        members: predictions of each recipe, in one order of images.
-        train_images: how many images of each class were trained on.
+        members: predictions of each recipe, in one order of images; what `beside` adds to them is looked at.
+        train: the rows of the index of the images that were trained on.
         options: what to fit.
     """
     val, test = (_of_split(members, split) for split in tables.SPLITS)
-    decision = _fitted(val, train_images, options)
+    decision = _fitted(val, train, options)
     seen = _applied(decision, val)
     for doubt in doubts(tables.truth(seen), tables.probabilities(seen), decision, options):
         print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
     images = _applied(decision, test)
     lesions = tables.by_lesion(images)
     averaged = tables.probabilities(lesions)
+    bare = {name: table.drop(columns=list(words.COLUMNS), errors="ignore") for name, table in test.items()}
     return Decided(
         decision=decision,
         val=seen,
         test=images,
         lesions=tables.decided(lesions, averaged, decision.diagnose(averaged)),
+        alone=_applied(decision, bare) if decision.likelihood_ratios else None,
     )
 
 
 def cross_fitted(
     members: Mapping[str, pd.DataFrame],
-    train_images: Mapping[str, int],
+    train: pd.DataFrame,
     options: Evaluate,
     choose: Callable[[Mapping[str, pd.DataFrame]], Sequence[str]] = list,
 ) -> pd.DataFrame:
@@ -77,7 +82,7 @@ def cross_fitted(
             seen, unseen = ({name: table[rows] for name, table in val.items()} for rows in (fitted_on, ~fitted_on))
             names = choose(seen)
             seen, unseen = ({name: of[name] for name in names} for of in (seen, unseen))
-            found = _applied(_fitted(seen, train_images, options), unseen)
+            found = _applied(_fitted(seen, train, options), unseen)
             parts.append(found.assign(image_id=found["image_id"] + f" in deal {deal}"))
     return pd.concat(parts)
 
@@ -92,15 +97,21 @@ def _of_split(members: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.D
     return {name: table[table["split"] == split] for name, table in members.items()}
 
 
-def _fitted(members: Mapping[str, pd.DataFrame], train_images: Mapping[str, int], options: Evaluate) -> Decision:
+def beside(table: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
+    """A table of images with what the index knows of their patients and places."""
+    return table.merge(index[["image_id", *words.COLUMNS]], on="image_id", how="left")
+
+
+def _fitted(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: Evaluate) -> Decision:
     raw = [tables.probabilities(table) for table in members.values()]
     models = {name: next(iter(table["model"]), "") for name, table in members.items()}  # a half may have no rows
     first = next(iter(members.values()))
-    return fit(models, tables.truth(first), raw, train_images, options, first["group"].to_numpy())
+    return fit(models, tables.truth(first), raw, train, options, first["group"].to_numpy(), encode(first))
 
 
 def _applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     raw = [tables.probabilities(table) for table in members.values()]
-    probabilities, predicted = decision.apply(raw)
+    first = next(iter(members.values()))
+    probabilities, predicted = decision.apply(raw, encode(first))
     suspected = {tables.SUSPECTED: decision.suspects_melanoma(probabilities)}
-    return tables.decided(next(iter(members.values())), probabilities, predicted).assign(**suspected)
+    return tables.decided(first, probabilities, predicted).assign(**suspected)

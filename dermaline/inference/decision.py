@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from pydantic import ValidationError, field_validator
 
 from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, digest, read_text, write_text
 from dermaline.base.parameters import Fraction, Positive, Power, Section
+from dermaline.data.patients import FINDINGS
 from dermaline.evaluation.scores import Bools, Floats, Ints
-from dermaline.inference import conformal
+from dermaline.inference import conformal, likelihood_ratios
 from dermaline.inference.calibration import (
     apply_factors,
     apply_prior_shift,
@@ -20,6 +23,7 @@ from dermaline.inference.calibration import (
     fit_temperature_and_factors,
     fit_temperature_and_prior_exponent,
 )
+from dermaline.inference.likelihood_ratios import LikelihoodRatios
 from dermaline.params.evaluate import Evaluate
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
@@ -32,8 +36,8 @@ class Decision(Section):
     """All that lies between the probabilities of some recipes and a diagnosis.
 
     The recipes' probabilities are tempered, and their mean is tempered again: a mean of calibrated models is not sure
-    enough (Rahaman & Thiery 2021). Times a factor for each class it is the probabilities p, and the diagnosis is the
-    largest of `p / prior^tau`.
+    enough (Rahaman & Thiery 2021). Times a factor for each class, and the likelihood ratios of what is known beside the
+    photograph, it is the probabilities p, and the diagnosis is the largest of `p / prior^tau`.
     """
 
     models: dict[str, str]  # of each recipe, in the order in which `apply` takes them, the digest of its weights file
@@ -41,6 +45,7 @@ class Decision(Section):
     temperature: Positive  # of the mean, and the only one of a single recipe
     prior: dict[str, Positive]  # shares of the training images, in the order of CLASSES
     factors: dict[str, Positive]  # of the classes, in order: 1, or a power of the prior, or fitted
+    likelihood_ratios: LikelihoodRatios | None = None  # of age, sex and place; None: they are not looked at
     tau: Power  # 0: the most probable class
     melanoma_threshold: (
         Fraction | None
@@ -62,14 +67,17 @@ class Decision(Section):
     def recipes(self) -> list[str]:
         return list(self.models)
 
-    def apply(self, members: Sequence[Floats]) -> tuple[Floats, Ints]:
+    def apply(self, members: Sequence[Floats], encoded: NDArray | None = None) -> tuple[Floats, Ints]:
         """The calibrated probabilities [N, 7] and the predicted class numbers [N].
 
         Args:
             members: raw probabilities [N, 7] of each of `recipes`, in that order.
+            encoded: float [N, M] as `data.patients.encode` makes it, or None when nothing is known.
         """
         mixed = apply_temperature(_mean(members, list(self.temperatures.values())), self.temperature)
         probabilities = apply_factors(mixed, np.array(list(self.factors.values())))
+        if self.likelihood_ratios and encoded is not None:
+            probabilities = apply_factors(probabilities, self.likelihood_ratios.factors(encoded))
         return probabilities, self.diagnose(probabilities)
 
     def confidences(self, probabilities: Floats) -> Floats:
@@ -131,7 +139,11 @@ def load(path: Path) -> Decision:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem
         raise DermalineError(f"{path}: not a decision ({reason}); run the evaluate stage again") from None
     of_classes = [decision.prior, decision.factors, *([decision.set_rule.thresholds] if decision.set_rule else [])]
-    if {tuple(one) for one in of_classes} != {CLASSES} or list(decision.temperatures) != decision.recipes:
+    if decision.likelihood_ratios:
+        of_classes += decision.likelihood_ratios.ratios.values()
+    findings = decision.likelihood_ratios and tuple(decision.likelihood_ratios.ratios)
+    named = list(decision.temperatures) == decision.recipes and findings in (None, FINDINGS)
+    if {tuple(one) for one in of_classes} != {CLASSES} or not named:
         raise DermalineError(f"{path}: its classes or recipes do not match; run the evaluate stage again")
     return decision
 
@@ -140,9 +152,10 @@ def fit(
     models: Mapping[str, str],
     truth: Ints,
     members: Sequence[Floats],
-    train_images: Mapping[str, int],
+    train: pd.DataFrame,
     options: Evaluate,
     group: np.ndarray | None = None,
+    encoded: NDArray | None = None,
 ) -> Decision:
     """Decide everything on validation images; the numbers are kept to six digits before the next one is fitted.
 
@@ -150,17 +163,25 @@ def fit(
         models: name of each member's recipe, and the digest of its weights file.
         truth: [N] class numbers of the validation images.
         members: raw probabilities [N, 7] of each recipe on them.
-        train_images: how many images of each class were trained on; a class with none counts as one image.
-        options: which of it to fit: `calibration`, `decision`, `melanoma_sensitivity`, `set_coverage`, `set_by_class`.
+        train: `dx` of each image that was trained on (a class with none counts as one image), and for `metadata` what
+            `likelihood_ratios.fit` takes.
+        options: which of it to fit: `calibration`, `metadata`, `decision`, `melanoma_sensitivity`, `set_coverage`,
+            `set_by_class`.
         group: [N] labels of the images' lesions, of which the sets are fitted; None: each image is of its own.
+        encoded: float [N, M] of the validation images as `data.patients.encode` makes it; None: nothing is known.
     """
     each = len(members) > 1 and options.calibration != "none"  # a single one is calibrated as the mean of itself
     temperatures = [_kept(fit_temperature(truth, member)) if each else 1.0 for member in members]
     mixed = _mean(members, temperatures)
-    counts = np.array([max(train_images.get(name, 0), 1) for name in CLASSES])
+    counts = train["dx"].value_counts().reindex(list(CLASSES), fill_value=0).clip(lower=1).to_numpy()
     prior = counts / counts.sum()
     temperature, factors = _fit_calibration(truth, mixed, prior, options)
     probabilities = apply_factors(apply_temperature(mixed, temperature), factors)
+    ratios = None
+    if options.metadata and encoded is not None:
+        ratios = likelihood_ratios.fit(train, truth, probabilities, encoded)
+    if ratios:
+        probabilities = apply_factors(probabilities, ratios.factors(encoded))
     group = np.arange(len(truth)) if group is None else group
     return Decision(
         models=dict(models),
@@ -168,6 +189,7 @@ def fit(
         temperature=temperature,
         prior=dict(zip(CLASSES, prior.tolist(), strict=True)),
         factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
+        likelihood_ratios=ratios,
         tau=fit_tau(truth, probabilities, prior) if options.decision == "balanced" else 0.0,
         melanoma_threshold=fit_threshold(truth == MELANOMA, probabilities[:, MELANOMA], options.melanoma_sensitivity),
         set_rule=conformal.fit(truth, probabilities, group, options.set_coverage, options.set_by_class),

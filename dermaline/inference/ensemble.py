@@ -58,7 +58,7 @@ class Ensemble(NamedTuple):
 
     @property
     def takes_metadata(self) -> bool:
-        return any(member.network.fusion is not None for member in self.members)
+        return bool(self.decision.likelihood_ratios) or any(one.network.fusion is not None for one in self.members)
 
     def __call__(self, images: Mapping[Size, np.ndarray], metadata: torch.Tensor | None) -> Prediction:
         """Predict N images.
@@ -75,7 +75,7 @@ class Ensemble(NamedTuple):
         for name, found in zip(self.decision.recipes, raw, strict=True):
             if not np.isfinite(found).all():
                 raise DermalineError(f"{name}: its probabilities are no numbers; train it anew, or use another model")
-        calibrated, predicted = self.decision.apply(raw)
+        calibrated, predicted = self.decision.apply(raw, None if metadata is None else metadata.numpy())
         decision = self.decision
         is_melanoma_suspect = None if decision.melanoma_threshold is None else decision.suspects_melanoma(calibrated)
         sets, confidences = decision.sets(calibrated), decision.confidences(calibrated)

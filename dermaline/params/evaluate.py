@@ -7,6 +7,7 @@ from dermaline.base.parameters import Fraction, Section, Seed, within
 
 class Evaluate(Section):
     calibration: Literal["none", "temperature", "prior", "vector"]
+    metadata: bool
     decision: Literal["argmax", "balanced"]
     melanoma_sensitivity: Fraction
     set_coverage: Annotated[float, within(0.5, 0.999)]

@@ -9,7 +9,7 @@ ITEMS = {
     "Data preparation, near-duplicates, exclusions": "docs/data.md",
     "Outcome and how it was assessed": "by histology, follow-up, consensus or confocal microscopy, as HAM10000 states; "
     "not assessed again",
-    "Predictors": "the image, unless the recipe's `metadata` takes age, sex and site too",
+    "Predictors": "the image; age, sex and site too where `evaluate.metadata` or the recipe's `metadata` says so",
     "Sample size": "all there is; no calculation was made",
     "Missing data": "an image that can't be read stops the run, unless `prepare.bad_images` is drop; missing age, sex "
     "and site are said to the model as missing",

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from dermaline.base.classes import CLASSES
 from dermaline.base.versions import pinned
+from dermaline.data.patients import FINDINGS
 from dermaline.evaluation.summary import OPERATING_POINT
+from dermaline.inference.likelihood_ratios import LikelihoodRatios
 from dermaline.models.model_info import clean
 from dermaline.reporting import results, tables
 from dermaline.reporting.blocks import Captioned, Figure, Figures, Points, Section, Text
@@ -70,8 +74,9 @@ FACTS = {  # of its training
 def about(run: Run) -> Section:
     backbones = [known["recipe"]["backbone"] for known in run.models.values()]
     network = f"The network {backbones[0]}" if len(backbones) == 1 else f"The mean of {len(backbones)} networks"
+    beside = ", and what is known of age, sex and place," if run.decision.likelihood_ratios else ""
     words = (
-        f"{network} ({', '.join(f'`{name}`' for name in run.models)}) takes one dermatoscopic image and gives "
+        f"{network} ({', '.join(f'`{name}`' for name in run.models)}) takes one dermatoscopic image{beside} and gives "
         "calibrated probabilities of seven diagnoses, one diagnosis, whether a melanoma is to be suspected, and a set "
         "of diagnoses that is meant to hold the true one. It knows no other diagnosis: "
         "any image is given one of the seven."
@@ -149,12 +154,14 @@ def data(run: Run) -> Section:
 
 def decision(run: Run) -> Section:
     given, rule, threshold = run.decision, run.decision.set_rule, run.decision.melanoma_threshold
+    ratios = given.likelihood_ratios
     promised = "for each diagnosis" if rule and rule.by_class else "for all of them together"
     chosen = "the largest probability p" if not given.tau else f"the largest p / prior^{given.tau:g}"
     rows = [
         ["calibration", run.options.calibration],
         ["temperature", f"{given.temperature:.4f}"],
         *([f"temperature of `{name}`", f"{value:.4f}"] for name, value in given.temperatures.items()),
+        ["power of the likelihood ratios of age, sex and place", f"{ratios.power:.4f}" if ratios else NONE],
         ["diagnosis", chosen],
         ["melanoma is suspected from a probability of", NONE if threshold is None else f"{threshold:.4f}"],
         ["which is to find of the melanomas of validation", percent(run.options.melanoma_sensitivity)],
@@ -173,7 +180,16 @@ def decision(run: Run) -> Section:
     heads = ["diagnosis", "prior: share in training", "factor of calibration", "in the set from a probability of"]
     words = Text("Fitted on validation alone, and applied to the test and to new images as it stands.")
     whole = Captioned(Table(["what", "value"], rows), "From probabilities to a diagnosis")
-    return Section("decision", "The decision", [words, whole, Captioned(Table(heads, classes), "By diagnosis")])
+    blocks = [words, whole, Captioned(Table(heads, classes), "By diagnosis")]
+    if ratios:
+        blocks.append(Captioned(findings(ratios), "By how much a finding multiplies the probability of each diagnosis"))
+    return Section("decision", "The decision", blocks)
+
+
+def findings(given: LikelihoodRatios) -> Table:
+    """By how much each finding multiplies the probability of each diagnosis, before they sum to 1 again."""
+    rows = zip(FINDINGS, np.exp(given.logarithms()), strict=True)
+    return Table(["finding", *CLASSES], [[name, *(f"{factor:.2f}" for factor in row)] for name, row in rows])
 
 
 def models(run: Run) -> Section:
