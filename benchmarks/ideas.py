@@ -44,7 +44,7 @@ def main() -> None:
     rows, train, options = read_split("val"), read_split("train"), read_params().evaluate
     seen = {name: Seen(name, rows) for name in chosen.models}
 
-    def judged(members: Sequence[np.ndarray], **changes: object) -> pd.DataFrame:
+    def judged(members: Sequence[np.ndarray], **changes: str) -> pd.DataFrame:
         return decided_on(rows, members, train, options.model_copy(update=changes))
 
     first, *others = seen.values()
@@ -53,7 +53,6 @@ def main() -> None:
     table |= {name: judged([first.found(**changes)]) for name, changes in first.other_views().items()}
     table |= {"shades of gray before it": judged([first.found(colours=lambda images: shades_of_gray(images, 6))])}
     table |= {f"calibration: {kind}": judged([plain], calibration=kind) for kind in ("none", "prior", "vector")}
-    table |= {"age, sex and place not looked at": judged([plain], metadata=False)}
     table |= {"decided for balanced accuracy": judged([plain], decision="balanced")}
     if others:
         every = [plain, *(other.found() for other in others)]
