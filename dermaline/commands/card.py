@@ -93,7 +93,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "what": f"A network, {backbones[0]},"
         if len(backbones) == 1
         else f"The mean of the networks {' and '.join(backbones)}",
-        "beside": " and what is known of age, sex and place," if run.decision.likelihood_ratios else ",",
+        "beside": "and what is known of age, sex and place, " if run.decision.likelihood_ratios else "",
         "without": ", and without age, sex and place" if run.decision.likelihood_ratios else "",
         "prepared": f"{height}x{width}",
         **{key: run.made[key] for key in ("split", "machine", "command", "commit")},
