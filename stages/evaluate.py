@@ -54,9 +54,8 @@ def main() -> None:
 def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Evaluate) -> dict[str, Any]:
     """All that is measured of one model; `val` is flat, with the intervals of its row of the models' table."""
     fitted = model.decision.melanoma_threshold is not None
-    point = {summary.OPERATING_POINT: summary.operating_point(model.test)} if fitted else {}
-    if fitted and model.alone is not None:
-        point[f"{summary.OPERATING_POINT}_without_metadata"] = summary.operating_point(model.alone)
+    called = {summary.OPERATING_POINT: model.test, f"{summary.OPERATING_POINT}_without_metadata": model.alone}
+    point = {key: summary.operating_point(one) for key, one in called.items() if fitted and one is not None}
     ends = compared[[f"{name}{end}" for name in compare.COMPARED for end in ("_low", "_high")]].dropna().to_dict()
     at_threshold = summary.at_threshold(summary.operating_point(val)) if fitted else {}
     return {
@@ -72,11 +71,10 @@ def test_series(
     final: Decided, scores: dict[str, Any], index: pd.DataFrame, options: Evaluate
 ) -> dict[str, pd.DataFrame]:
     """The tables of the test that `dvc plots` and the figures draw, by the names of their files."""
-    train_images = index.loc[index["split"] == "train", "dx"].value_counts().to_dict()
     return {
         "confusion": series.confusion_rows(final.test),
         "reliability": series.reliability_rows(final.test, options.calibration_bins),
-        "per_class": series.per_class_rows(scores, train_images),
+        "per_class": series.per_class_rows(scores, index.loc[index["split"] == "train", "dx"].value_counts().to_dict()),
         "protocols": slices.protocol_rows(final.test, final.lesions, final.alone, options),
         "slices": slices.slice_rows(final.test, index, options),
         "risk": uncertainty.risk_rows(final.test),

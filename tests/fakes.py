@@ -25,11 +25,12 @@ def index(lesions: int = 1100, seed: int = 0) -> pd.DataFrame:
     split = np.where(np.arange(lesions) % 8 < 4, "train", np.where(np.arange(lesions) % 8 < 6, "val", "test"))
     table = pd.DataFrame({"row": np.arange(len(number)), "image_id": [f"ISIC_{i:07d}" for i in range(len(number))]})
     twin = np.where((number % 8 == 7) & (number % 5 == 0), number - 1, number)  # both of test
+    age = random.integers(1, 17, len(number)) * 5.0
     return table.assign(
         lesion_id=[f"HAM_{i:07d}" for i in number],
         group=[f"HAM_{i:07d}" for i in twin],
         dx=dx[number],
-        age=random.integers(1, 17, len(number)) * 5.0,
+        age=np.where(dx[number] == "nv", np.minimum(age, 60), age),  # so that it tells something
         sex=random.choice(["male", "female"], len(number)),
         localization=random.choice(SITES, len(number)),
         split=split[number],

@@ -97,6 +97,11 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     point = details["melanoma_operating_point"]
     assert point["melanoma_sensitivity"] == pytest.approx(suspected[melanoma].mean(), abs=1e-6)
     assert point["melanoma_specificity"] == pytest.approx(1 - suspected[~melanoma].mean(), abs=1e-6)
+    point = details["melanoma_operating_point_without_metadata"]
+    alone = made.suspects_melanoma(made.apply(members)[0])
+    assert (alone != suspected).any()
+    assert point["melanoma_sensitivity"] == pytest.approx(alone[melanoma].mean(), abs=1e-6)
+    assert point["melanoma_specificity"] == pytest.approx(1 - alone[~melanoma].mean(), abs=1e-6)
 
 
 def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):

@@ -32,7 +32,7 @@ from dermaline.base.files import digest
 from dermaline.commands import serve
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
-from dermaline.data.metadata import encode
+from dermaline.data.patients import MISSING, encode
 from dermaline.exporting import comparing
 from dermaline.exporting.onnx_model import build
 from dermaline.exporting.parts import Decide, Views, by_shape
@@ -265,7 +265,8 @@ def test_predict_the_file_the_server_and_the_page_say_the_same_of_twenty_odd_pho
     assert list(predicted.index) == list(photos)
     size = read(ROOT / "params.yaml").prepare.size
     images = np.stack([decode(path.read_bytes(), size, 50) for path in photos.values()])
-    shares, diagnosis = session.run(["probabilities", "diagnosis"], {"images": images})
+    given = {"images": images, "metadata": np.tile(MISSING, (len(images), 1))}
+    shares, diagnosis = session.run(["probabilities", "diagnosis"], given)
     np.testing.assert_allclose(predicted[list(CLASSES)], shares, atol=1e-5)
     assert list(predicted.predicted) == [CLASSES[number] for number in diagnosis]
     with served.running(serve.load_service(served.options("--last-run"))) as client:
