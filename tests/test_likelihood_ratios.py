@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 from test_decision import drawn, options
 
-from dermaline.base.classes import CLASSES
+from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.data.patients import FINDINGS, MISSING, encode, findings
 from dermaline.inference import decision, likelihood_ratios
@@ -83,6 +83,11 @@ def test_the_power_is_as_much_as_the_findings_say(says, least, most):
     assert least <= found.power <= most
 
 
+def test_without_an_image_to_fit_it_on_the_power_is_nought():
+    train = people(NAMES[np.random.default_rng(1).integers(0, 7, 900)])
+    assert fitted(train, np.zeros(0, int), uniform(0), train[:0]).power == pytest.approx(0, abs=1e-4)
+
+
 def test_where_nothing_is_known_in_training_nothing_is_looked_at():
     train = pd.DataFrame({"dx": ["nv", "mel"], "group": ["a", "b"]})
     assert fitted(train, np.zeros(2, int), uniform(2), train) is None
@@ -106,8 +111,10 @@ def test_a_decision_multiplies_by_them_and_the_threshold_is_of_the_product(seen)
     assert made.apply([shares], np.tile(MISSING, (len(shares), 1)))[0] == pytest.approx(alone, abs=1e-15)
     said = [-np.log(one[np.arange(len(truth)), truth]).mean() for one in (both, alone)]
     assert said[0] < said[1] - 0.1
-    melanomas = truth == CLASSES.index("mel")
-    assert made.suspects_melanoma(both)[melanomas].mean() == pytest.approx(0.8, abs=1 / melanomas.sum())
+    melanomas = truth == MELANOMA
+    of_both, of_alone = (decision.fit_threshold(melanomas, one[:, MELANOMA], 0.8) for one in (both, alone))
+    assert made.melanoma_threshold == pytest.approx(of_both, rel=1e-9)
+    assert of_both != pytest.approx(of_alone, rel=0.01)
 
 
 def test_it_is_saved_and_one_of_other_findings_is_refused(seen, tmp_path):
