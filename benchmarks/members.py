@@ -19,7 +19,7 @@ from dermaline.compute import setup_fabric
 from dermaline.data.index import read_index, read_split
 from dermaline.evaluation import scores, tables
 from dermaline.inference.calibration import apply_temperature, fit_temperature
-from dermaline.inference.decided import beside, cross_fitted
+from dermaline.inference.decided import cross_fitted, read_members
 from dermaline.params.whole import read as read_params
 
 LEAST_GAIN = 0.005  # nats an image: what a member must bring, since it costs its time with every photograph
@@ -29,8 +29,7 @@ def main() -> None:
     about = "names of data/predictions/; the first is the reference"
     chosen = asked("Which of several trained models go together.", about)
     options, train, index = read_params().evaluate, read_split("train"), read_index()
-    read = [tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.models]
-    members = {name: beside(of, index) for name, of in zip(chosen.models, tables.aligned(read), strict=True)}
+    members = read_members({name: Path(f"data/predictions/{name}.csv") for name in chosen.models}, index)
     found = {name: cross_fitted({name: members[name]}, train, options) for name in members}
     found["the best of them, chosen"] = cross_fitted(members, train, options, lambda seen: greedy(seen)[:1])
     found["greedy selection"] = cross_fitted(members, train, options, greedy)

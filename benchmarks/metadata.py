@@ -12,16 +12,14 @@ from dermaline.base import errors
 from dermaline.compute import setup_fabric
 from dermaline.data.index import read_index, read_split
 from dermaline.data.words import COLUMNS
-from dermaline.evaluation import tables
-from dermaline.inference.decided import beside, cross_fitted
+from dermaline.inference.decided import cross_fitted, read_members
 from dermaline.params.whole import read as read_params
 
 
 def main() -> None:
     chosen = asked("What age, sex and place add to the photograph.", "names of data/predictions/, whose mean decides")
     options, train, index = read_params().evaluate, read_split("train"), read_index()
-    read = tables.aligned([tables.read_predictions(Path(f"data/predictions/{name}.csv")) for name in chosen.models])
-    known = {name: beside(table, index) for name, table in zip(chosen.models, read, strict=True)}
+    known = read_members({name: Path(f"data/predictions/{name}.csv") for name in chosen.models}, index)
     found = {"the photograph alone": cross_fitted(known, train, options.model_copy(update={"metadata": False}))}
     options = options.model_copy(update={"metadata": True})
     for name in COLUMNS:

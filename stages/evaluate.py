@@ -19,7 +19,7 @@ from dermaline.data.index import read_with_split
 from dermaline.evaluation import compare, series, slices, summary, tables, uncertainty
 from dermaline.evaluation.scores import Bools
 from dermaline.inference import conformal
-from dermaline.inference.decided import Decided, beside, cross_fitted, decide
+from dermaline.inference.decided import Decided, cross_fitted, decide, read_members
 from dermaline.params.evaluate import Evaluate
 
 ENSEMBLE = "ensemble"
@@ -32,8 +32,7 @@ def main() -> None:
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index = read_with_split()
     train = index[index["split"] == "train"]
-    read = tables.aligned([tables.read_predictions(PREDICTIONS / f"{name}.csv") for name in recipes])
-    members = {name: beside(table, index) for name, table in zip(recipes, read, strict=True)}
+    members = read_members({name: PREDICTIONS / f"{name}.csv" for name in recipes}, index)
     chosen = {name: {name: members[name]} for name in recipes} | ({ENSEMBLE: members} if len(recipes) > 1 else {})
     models = {name: decide(some, train, options) for name, some in chosen.items()}
     val = {name: cross_fitted(some, train, options) for name, some in chosen.items()}

@@ -53,7 +53,8 @@ def folder(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("campaign")
     small = {"data.synthetic.images": 140, "data.synthetic.size": [48, 64], "prepare.size": [48, 64]}
-    put_parameters(folder, small | {"evaluate.bootstrap": 20, "evaluate.calibration": "none"})
+    plain = {"evaluate.calibration": "none", "evaluate.metadata": False}
+    put_parameters(folder, small | plain | {"evaluate.bootstrap": 20})
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "dermaline").symlink_to(ROOT / "dermaline")
     run_chain(folder, "download", "prepare")

@@ -8,10 +8,9 @@ import pandas as pd
 
 from dermaline.campaigns.plan import Campaign, Run, TrainingJob, runs
 from dermaline.data.index import SPLIT, read_with_split
-from dermaline.evaluation import tables
 from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
-from dermaline.inference.decided import beside, cross_fitted, decide
+from dermaline.inference.decided import cross_fitted, decide, read_members
 from dermaline.models.model_info import check_clean, machine, read_model_info
 from dermaline.params import whole
 
@@ -59,8 +58,7 @@ def scored(split: str, run: Run, ensemble: Sequence[TrainingJob]) -> pd.DataFram
     first = ensemble[0]
     index = read_with_split(first.folder / SPLIT)
     train = index[index["split"] == "train"]
-    aligned = tables.aligned([tables.read_predictions(job.predictions) for job in ensemble])
     options = first.settings.evaluate
-    members = {job.recipe: beside(table, index) for job, table in zip(ensemble, aligned, strict=True)}
+    members = read_members({job.recipe: job.predictions for job in ensemble}, index)
     decided = decide(members, train, options).test if split == "test" else cross_fitted(members, train, options)
     return decided.assign(image_id=decided["image_id"] + f" of {run}")

@@ -60,10 +60,7 @@ def main(options: argparse.Namespace) -> str:
     metadata = read_metadata(options.metadata, [one.image_id for one in found])
     ensemble = in_backend(load_chosen(selection, options, params), options.backend)
     if ensemble.takes_metadata and options.metadata is None:
-        print(
-            "note: age, sex and localization count too; without --metadata none is known",
-            file=sys.stderr,
-        )
+        print("note: age, sex and localization count too; without --metadata none is known", file=sys.stderr)
     predict, sizes = predictor(ensemble, metadata, selection.detector)
     blocks = photographs.decoded(found, sizes, params.prepare.max_megapixels)
     with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:

@@ -82,10 +82,7 @@ def load_service(options: argparse.Namespace) -> Service:
     applied = in_backend(ensemble, options.backend)
     predict, sizes = predictor(applied, read_metadata(None, []), selection.detector)
     if ensemble.takes_metadata:
-        print(
-            "note: age, sex and localization count too; the server takes none",
-            file=sys.stderr,
-        )
+        print("note: age, sex and localization count too; the server takes none", file=sys.stderr)
     outliner = load_outliner(selection.folders[0].parent / "segmentation", options.device)
     model = describe(selection.folders, ensemble, selection.detector, outliner is not None)
     return Service(ensemble, predict, sizes, params.prepare.max_megapixels, outliner, model)

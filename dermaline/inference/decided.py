@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -95,6 +96,16 @@ def _half(table: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
 
 def _of_split(members: Mapping[str, pd.DataFrame], split: str) -> dict[str, pd.DataFrame]:
     return {name: table[table["split"] == split] for name, table in members.items()}
+
+
+def read_members(paths: Mapping[str, Path], index: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The predictions of each recipe, in one order of images, each with what `beside` adds.
+
+    Raises:
+        DermalineError: as `tables.read_predictions` and `tables.aligned`.
+    """
+    read = tables.aligned([tables.read_predictions(path) for path in paths.values()])
+    return {name: beside(table, index) for name, table in zip(paths, read, strict=True)}
 
 
 def beside(table: pd.DataFrame, index: pd.DataFrame) -> pd.DataFrame:
