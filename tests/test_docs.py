@@ -5,10 +5,12 @@ import importlib
 import io
 import re
 import shlex
+import signal
 import subprocess
 import zipfile
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 from closure import ROOT
@@ -149,11 +151,30 @@ def repository(tmp_path) -> Repository:
     return repository
 
 
+def serves(command: list[str], repository: Repository) -> None:
+    """Ask what never ends by itself for a prediction, and end it."""
+    process = subprocess.Popen(
+        [*command, "--port", "0"], cwd=repository.folder, env=repository.environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        address = re.search(r"http://\S+", process.stdout.readline())[0]
+        with (repository.folder / "lesion.jpg").open("rb") as photograph:
+            answer = httpx.post(f"{address}/predict", files={"images": photograph}, timeout=60)
+        assert answer.json()["images"][0]["name"] == "lesion.jpg"
+        process.terminate()
+        assert process.wait(20) == -signal.SIGTERM
+    finally:
+        process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/experiments.md"])
 def test_every_command_works_in_the_order_of_the_page(page, repository, tmp_path):
     printed = io.StringIO()
     for command in commands(ROOT / page, "bash"):
+        if command == "python -m dermaline serve":
+            serves(command.split(), repository)
+            continue
         words = ["bash", "-c", command.replace(STORAGE, str(tmp_path / "storage"))]
         done = subprocess.run(words, cwd=repository.folder, env=repository.environment, capture_output=True, text=True)
         print(f"$ {command}\n{done.stdout}\n{done.stderr}", file=printed)

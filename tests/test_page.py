@@ -12,12 +12,26 @@ from test_predict_command import photograph
 from test_serve import TOKEN, project, running, service  # noqa: F401  fixtures
 
 from dermaline.base.classes import DIAGNOSES
+from dermaline.data import words
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 CARDS = "document.querySelectorAll('article').length"
 ANSWERED = "document.querySelectorAll('article .verdict').length"
 STATUS = "document.querySelector('#status').textContent"
+FIRST_IS_LATE = """{
+  const own = window.fetch;
+  let calls = 0;
+  window.fetch = async (...asked) => {
+    const isFirst = calls++ === 0;
+    const answer = await own(...asked);
+    if (isFirst) {
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      setTimeout(() => (window.late = true), 500);
+    }
+    return answer;
+  };
+}"""
 FOCUS = "document.activeElement.id || document.activeElement.name || document.activeElement.className"
 
 
@@ -85,6 +99,38 @@ def test_photographs_are_predicted_explained_compared_and_removed(page, served, 
     assert {url.split(":")[0] for url in asked if not url.startswith(str(served.base_url))} <= {"data", "blob"}
 
 
+def test_what_is_known_of_the_patient_counts_at_once_and_what_was_said_before_is_gone(page, served, photos):
+    page.choose("#files", *photos)
+    page.wait(f"{ANSWERED} === 2")
+    first = "document.querySelector('article')"
+    for column, column_words in (("sex", words.SEXES), ("localization", words.SITES)):
+        offered = page.value(f"[...{first}.querySelector('[name={column}]').options].map((one) => one.value)")
+        assert set(offered) == {"", *column_words}
+    page.value("document.querySelectorAll('[name=pair]').forEach((box) => box.click())")
+    page.value(f"{first}.querySelector('[name=map]').click()")
+    page.wait("document.querySelectorAll('article .over').length === 1")
+    text = page.value(f"{first}.innerText")
+    assert "By the photograph alone." in text
+    page.value(FIRST_IS_LATE)
+    known = {"age": "70", "sex": "female", "localization": "back"}
+    for name, value in known.items():  # quicker than the server
+        field = f"{first}.querySelector('[name={name}]')"
+        page.value(f"{field}.value = '{value}', {field}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    page.wait("window.late === true")  # what came last is of what was asked first
+    page.wait(f"{first}.innerText.includes('counts: 70 years, female, back.')")
+    upload = [("images", (photos[0].name, photos[0].read_bytes()))]
+    (alone,), (one,) = (served.post("/predict", files=upload, data=data).json()["images"] for data in ({}, known))
+    shown = page.value(f"{first}.innerText").replace("\xa0", " ")
+    assert f"{DIAGNOSES[one['predicted']]}, probability {100 * one['confidence']:.1f} %" in shown
+    assert one["probabilities"] != alone["probabilities"]
+    assert page.value("document.querySelector('.over') === null")  # it was of what was said before
+    assert f"{100 * one['probabilities']['mel']:.1f}" in page.value("document.querySelector('#pair').innerText")
+    age = f"{first}.querySelector('[name=age]')"
+    page.value(f"{age}.value = '130', {age}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    assert page.value(f"{age}.matches(':invalid')")
+    assert "70 years" in page.value(f"{first}.innerText")  # nothing was asked
+
+
 def test_the_keyboard_reaches_all_in_order_and_works_all(page, photos):
     page.press("Tab")
     assert page.value(FOCUS) == "files"
@@ -92,13 +138,13 @@ def test_the_keyboard_reaches_all_in_order_and_works_all(page, photos):
     page.wait(f"{ANSWERED} === 1")
     assert page.value(STATUS).startswith("second.jpg: ")  # a live region, so a screen reader says it
     seen = []
-    for _ in range(3):
+    for _ in range(6):
         page.press("Tab")
         seen.append(page.value(FOCUS))
         if seen[-1] == "map":
             page.press(" ")
             page.wait("document.querySelector('.over') !== null")
-    assert seen == ["map", "pair", "remove"]
+    assert seen == ["age", "sex", "localization", "map", "pair", "remove"]
     assert page.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.press("Enter")
     assert page.value(CARDS) == 0
@@ -113,6 +159,7 @@ def test_names_and_roles_are_there_for_a_screen_reader(page, photos):
     told = {(node["role"]["value"], node["name"]["value"].strip()) for node in seen}
     assert ("image", "The photograph second.jpg") in told
     assert ("checkbox", "where the model looked") in told
+    assert {("spinbutton", "Age"), ("combobox", "Sex"), ("combobox", "Place")} <= told
     assert ("button", "Remove second.jpg") in told
     assert {("heading", "Photographs"), ("heading", "Results"), ("heading", "second.jpg")} <= told
     assert ("button", "Choose photographs") in told
@@ -128,7 +175,7 @@ def test_what_the_server_refuses_is_said_in_its_place(page, tmp_path):
     text = page.value("document.querySelector('#results').textContent")
     assert "bad.jpg: no JPEG, PNG, WebP, TIFF or BMP" in text
     assert "large.jpg: more than 10 MB" in text
-    assert page.value("document.querySelectorAll('fieldset:not([hidden])').length") == 0
+    assert page.value("document.querySelectorAll('.show:not([hidden]), .known:not([hidden])').length") == 0
 
 
 @pytest.mark.parametrize("width", [360, 1100])
@@ -159,8 +206,8 @@ def test_a_token_is_asked_for_and_used(service, browser, photos):  # noqa: F811
 
 
 def test_of_what_is_no_dermatoscopic_photograph_no_diagnosis_is_shown(service, browser, photos):  # noqa: F811
-    def strange(block):
-        found = service.predictor(block)
+    def strange(block, metadata):
+        found = service.predictor(block, metadata)
         return found._replace(out_of_distribution=np.ones(len(found.predicted), bool))
 
     with running(replace(service, predictor=strange)) as client:

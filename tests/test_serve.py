@@ -38,6 +38,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import load
 from dermaline.commands import serve
+from dermaline.data.metadata import MISSING, encode
 from dermaline.models.model_io import save
 from dermaline.models.network import Network
 from dermaline.params.segment import Segment
@@ -48,12 +49,13 @@ from dermaline.serving.app import Limits, create
 from dermaline.serving.batching import Batcher
 from dermaline.serving.connections import Connection
 from dermaline.serving.guard import FILES
-from dermaline.serving.service import Service
-from dermaline.serving.uploads import SCAN
+from dermaline.serving.service import Asked, Service
+from dermaline.serving.uploads import SCAN, Upload
 
 NUMBERS = range(6)
 TOKEN = "correct-horse-battery"
 PART = b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+KNOWN = {"age": "70", "sex": "f", "localization": "posterior torso"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -117,9 +119,9 @@ def client(service):
 def held(service: Service, gate: threading.Event) -> Service:
     """The same, but a prediction waits for the gate: a slow machine."""
 
-    def slow(block):
+    def slow(block, metadata):
         gate.wait(20)
-        return service.predictor(block)
+        return service.predictor(block, metadata)
 
     return replace(service, predictor=slow)
 
@@ -137,17 +139,30 @@ def error(response: httpx.Response) -> str:
     return line
 
 
-def test_what_it_says_is_what_predict_writes(client, project, monkeypatch, tmp_path):
+def shares(image: dict) -> list[float]:
+    return [image["probabilities"][name] for name in CLASSES]
+
+
+@pytest.fixture
+def predict(project, monkeypatch, tmp_path):
+    """The table that the command `predict` writes of the photographs, with further arguments."""
     monkeypatch.chdir(project)
-    words = ["predict", "photos", "--last-run", "--device", "cpu", "--output", str(tmp_path / "out.csv")]
-    monkeypatch.setattr(sys, "argv", ["dermaline", *words])
-    __main__.main()
-    table = pd.read_csv(tmp_path / "out.csv")
+
+    def run(*more: str) -> pd.DataFrame:
+        words = ["predict", "photos", "--last-run", "--device", "cpu", "--output", str(tmp_path / "out.csv"), *more]
+        monkeypatch.setattr(sys, "argv", ["dermaline", *words])
+        __main__.main()
+        return pd.read_csv(tmp_path / "out.csv")
+
+    return run
+
+
+def test_what_it_says_is_what_predict_writes(client, predict):
+    table = predict()
     answer = client.post("/predict", files=files(*NUMBERS)).json()
     images = answer["images"]
     assert [one["name"] for one in images] == [f"{name}.jpg" for name in table.image_id]
-    shares = [[one["probabilities"][name] for name in CLASSES] for one in images]
-    np.testing.assert_allclose(shares, table[list(CLASSES)], atol=2e-6)
+    np.testing.assert_allclose([shares(one) for one in images], table[list(CLASSES)], atol=2e-6)
     for column in ("predicted", "not_sure", "melanoma_suspected"):
         assert [one[column] for one in images] == list(table[column])
     assert [" ".join(one["diagnoses"]) for one in images] == list(table.diagnoses)
@@ -159,15 +174,61 @@ def test_what_it_says_is_what_predict_writes(client, project, monkeypatch, tmp_p
     assert model["weights"] == {name: digest(Path(f"models/{name}/model.safetensors")) for name in DECISION.recipes}
     assert model["version"] == f"second+first-{model['hash'][:8]}"
     assert (model["melanoma_threshold"], model["set_coverage"]) == (0.14, 0.9)
+    assert answer["known"] == dict.fromkeys(KNOWN)
+
+
+def test_age_sex_and_place_count_as_in_predict_and_for_the_request_that_brings_them(client, service, predict, tmp_path):
+    pd.DataFrame([{"image_id": f"p{number}", **KNOWN} for number in NUMBERS]).to_csv(tmp_path / "known.csv")
+    table, alone = predict("--metadata", str(tmp_path / "known.csv")), predict()
+    answer = client.post("/predict", files=files(*NUMBERS), data=KNOWN).json()
+    np.testing.assert_allclose([shares(one) for one in answer["images"]], table[list(CLASSES)], atol=2e-6)
+    assert [one["predicted"] for one in answer["images"]] == list(table.predicted) != list(alone.predicted)
+    assert answer["known"] == {"age": 70, "sex": "female", "localization": "back"}
+    assert answer["model"]["takes_metadata"] is True
+    block = service.decode(Upload("p0.jpg", photograph(0)))
+    together = service.predict([Asked(block, encode(pd.DataFrame([KNOWN]))[0]), Asked(block)])  # of two requests
+    found = [list(one.probabilities.values()) for one in together]
+    np.testing.assert_allclose(found, [table.loc[0, list(CLASSES)], alone.loc[0, list(CLASSES)]], rtol=0, atol=2e-6)
+
+
+def test_an_explanation_knows_age_sex_and_place_too(client):
+    for known in (KNOWN, {}):
+        predicted = client.post("/predict", files=files(*NUMBERS), data=known).json()["images"]
+        explained = client.post("/explain", files=files(*NUMBERS), data=known).json()["images"]
+        assert [one["diagnosis"] for one in explained] == [one["predicted"] for one in predicted]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "status", "told"),
+    [
+        ("age", "130", 422, "age '130' is not in years, 0 to 120; correct it or leave it empty"),
+        ("sex", "girl", 422, "sex 'girl' is not known; give one of male, female, or leave it out"),
+        ("localization", "moon", 422, "localization 'moon' is not known; give one of abdomen, acral, back, chest,"),
+        ("localisation", "back", 400, "no field is called 'localisation'; there are images, age, sex, localization"),
+        ("diagnosis", "mel", 400, "no field is called 'diagnosis'"),  # which /explain has
+    ],
+)
+def test_a_field_that_says_nothing_known_is_refused(client, field, value, status, told):
+    answer = client.post("/predict", files=files(1), data={field: value})
+    assert answer.status_code == status
+    assert error(answer).startswith(told)
+
+
+def test_a_model_that_looks_at_the_photograph_alone_says_so(project, monkeypatch):
+    monkeypatch.chdir(project)
+    with running(serve.load_service(options("--model", "models/first"))) as client:
+        known, unknown = (client.post("/predict", files=files(1), data=data).json() for data in (KNOWN, {}))
+    assert known["images"] == unknown["images"]
+    assert known["model"]["takes_metadata"] is False
 
 
 def test_requests_at_once_are_one_inference_and_each_has_its_own_answer(client, service):
     alone = [client.post("/predict", files=files(number)).json()["images"][0] for number in NUMBERS]
     sizes = []
 
-    def counted(block):
+    def counted(block, metadata):
         sizes.append(len(block.image_ids))
-        return service.predictor(block)
+        return service.predictor(block, metadata)
 
     with running(replace(service, predictor=counted), gather_seconds=0.3) as other:
         with ThreadPoolExecutor(6) as pool:
@@ -260,17 +321,26 @@ def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, proje
 
 
 def test_maps_are_made_of_few_photographs_at_once_and_are_those_of_each_alone(service, monkeypatch):
-    seen, members = [], service.ensemble.members
+    seen, members = [], [*service.ensemble.members]
+    network = Network(members[0].recipe.model_copy(update={"metadata": "film"}), pretrained=False).eval()
+    torch.nn.init.normal_(network.fusion.layers[-1].weight)
+    members[0] = members[0]._replace(network=network)
     sizes, numbers = service.ensemble.prepared_sizes, np.random.default_rng(0)
     images = [torch.from_numpy(numbers.integers(0, 256, (6, 3, *size), np.uint8)) for size in sizes]
-    classes = torch.arange(6)
+    classes, metadata = torch.arange(6), encode(pd.DataFrame({"age": range(10, 70, 10)}))
     hook = members[0].network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    maps = overlays.strengths(members, images, classes)
+    maps = overlays.strengths(members, images, classes, metadata)
     hook.remove()
     assert set(seen) == {overlays.AT_ONCE, 6 - overlays.AT_ONCE}
     monkeypatch.setattr(overlays, "AT_ONCE", 1)
-    np.testing.assert_allclose(maps, overlays.strengths(members, images, classes), atol=1e-5)
+    np.testing.assert_allclose(maps, overlays.strengths(members, images, classes, metadata), atol=1e-5)
     assert len(np.unique(maps.max((1, 2)).round(4))) > 1  # maps that differ
+    unknown = overlays.strengths(members, images, classes, MISSING.expand(6, -1))
+    assert np.abs(maps - unknown).max() > 1e-2  # of the network whose features they scale
+    block = service.decode(Upload("p1.jpg", photograph(1)))
+    served = replace(service, ensemble=service.ensemble._replace(members=members))
+    young, old = served.explain([Asked(block, known, "nv") for known in metadata[[0, -1]]])
+    assert young.map_png != old.map_png
 
 
 def test_no_file_is_written(client):
@@ -427,7 +497,7 @@ def test_without_a_token_only_this_machines_own_names_are_answered(service, clie
 
 
 def test_a_failure_of_the_server_is_one_line_without_a_trace(service):
-    def failing(block):
+    def failing(block, metadata):
         raise RuntimeError(f"secret of {Path.home()}/models")
 
     with running(replace(service, predictor=failing)) as client:
@@ -447,7 +517,7 @@ def test_openapi_describes_forms_answers_and_errors_with_examples(client):
         assert {"200", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} == set(post["responses"])
     for name in ("Predictions", "Explanations"):
         (example,) = api["components"]["schemas"][name]["examples"]
-        assert set(example) == {"note", "model", "images"}
+        assert set(example) == {"note", "model", "known", "images"}
     seen = client.post("/predict", files=files(1)).json()
     (shown,) = api["components"]["schemas"]["Predictions"]["examples"]
     assert (shown["model"].keys(), shown["images"][0].keys()) == (seen["model"].keys(), seen["images"][0].keys())

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
@@ -18,11 +20,10 @@ from dermaline.ood import detector
 from dermaline.params import whole
 from dermaline.params.ood import OOD_FOLDER
 from dermaline.user_files import photographs
-from dermaline.user_files.metadata_table import MetadataLookup
 
 BACKENDS = ("torch", "onnx")
 QUICK = {"tta": "none", "grid": (1, 1)}  # at each scale the middle, as it is
-Predictor = Callable[[photographs.Block], Prediction]
+Predictor = Callable[[photographs.Block, torch.Tensor | None], Prediction]  # and what is known, as `Ensemble` takes it
 
 
 class ModelSelection(NamedTuple):
@@ -111,16 +112,16 @@ def in_backend(ensemble: Ensemble, backend: str) -> Ensemble:
     return ensemble._replace(members=[in_onnxruntime(member) for member in ensemble.members])
 
 
-def predictor(ensemble: Ensemble, metadata: MetadataLookup, folder: Path | None) -> tuple[Predictor, list[Size]]:
+def predictor(ensemble: Ensemble, folder: Path | None) -> tuple[Predictor, list[Size]]:
     """What predicts a block of photographs, and the sizes at which it needs them decoded."""
     sizes = set(ensemble.prepared_sizes)
     if folder is None:
-        return lambda block: ensemble(block.images, metadata(block.image_ids)), sorted(sizes)
+        return lambda block, metadata: ensemble(block.images, metadata), sorted(sizes)
     detect = detector.load(folder, ensemble.members[0].fabric.device)
     size = detect.facts.prepared_size
 
-    def predict(block: photographs.Block) -> Prediction:
+    def predict(block: photographs.Block, metadata: torch.Tensor | None) -> Prediction:
         strange = detect(channels_first(block.images[size]))
-        return ensemble(block.images, metadata(block.image_ids))._replace(out_of_distribution=strange)
+        return ensemble(block.images, metadata)._replace(out_of_distribution=strange)
 
     return predict, sorted({*sizes, size})

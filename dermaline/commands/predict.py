@@ -12,7 +12,6 @@ from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, require_file
 from dermaline.commands.chosen_models import (
-    Predictor,
     add_device_arguments,
     add_model_arguments,
     choose,
@@ -61,7 +60,11 @@ def main(options: argparse.Namespace) -> str:
     ensemble = in_backend(load_chosen(selection, options, params), options.backend)
     if ensemble.takes_metadata and options.metadata is None:
         print("note: age, sex and localization count too; without --metadata none is known", file=sys.stderr)
-    predict, sizes = predictor(ensemble, metadata, selection.detector)
+    apply, sizes = predictor(ensemble, selection.detector)
+
+    def predict(block: photographs.Block) -> Prediction:
+        return apply(block, metadata(block.image_ids))
+
     blocks = photographs.decoded(found, sizes, params.prepare.max_megapixels)
     with replacing(output) as partial, tqdm(total=len(found), disable=None) as progress:
         bad, strange = _write(partial, blocks, predict, FORMATS[options.format], progress)
@@ -80,7 +83,7 @@ def main(options: argparse.Namespace) -> str:
 def _write(
     path: Path,
     blocks: Iterator[photographs.Block],
-    predict: Predictor,
+    predict: Callable[[photographs.Block], Prediction],
     to_table: Callable[[list[str], Prediction], pd.DataFrame],
     progress: tqdm,
 ) -> tuple[int, int]:

@@ -26,7 +26,6 @@ from dermaline.serving.connections import Connection
 from dermaline.serving.guard import is_loopback
 from dermaline.serving.overlays import load_outliner
 from dermaline.serving.service import Service, describe
-from dermaline.user_files.metadata_table import read_metadata
 
 SHORTEST = 16  # letters of a token
 
@@ -80,9 +79,7 @@ def load_service(options: argparse.Namespace) -> Service:
     params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
     ensemble = load_chosen(selection, options, params)
     applied = in_backend(ensemble, options.backend)
-    predict, sizes = predictor(applied, read_metadata(None, []), selection.detector)
-    if ensemble.takes_metadata:
-        print("note: age, sex and localization count too; the server takes none", file=sys.stderr)
+    predict, sizes = predictor(applied, selection.detector)
     outliner = load_outliner(selection.folders[0].parent / "segmentation", options.device)
     model = describe(selection.folders, ensemble, selection.detector, outliner is not None)
     return Service(ensemble, predict, sizes, params.prepare.max_megapixels, outliner, model)

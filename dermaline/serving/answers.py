@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dermaline.base.classes import CLASSES
+from dermaline.data.words import SEXES, SITES
 
 Class = Literal[CLASSES]
 RESEARCH = "For research only. Not a medical device; do not use it to decide about a patient."
@@ -15,9 +16,11 @@ _MODEL = {
     "weights": {"lite0_mixed": "b772e21d4a12734f", "lite2_mixed": "0986e12f143dccbd"},
     "melanoma_threshold": 0.0770165,
     "set_coverage": 0.9,
+    "takes_metadata": True,
     "looks_for_other_images": True,
     "has_outlines": False,
 }
+_KNOWN = {"age": 70, "sex": "female", "localization": "back"}
 _PREDICTED = {
     "name": "lesion.jpg",
     "predicted": "nv",
@@ -42,8 +45,17 @@ class Model(Answer):
     weights: dict[str, str] = Field(description="digest of each network's weights file")
     melanoma_threshold: float | None = Field(description="probability from which on a melanoma is suspected")
     set_coverage: float | None = Field(description="share of lesions whose set is to hold the true diagnosis")
+    takes_metadata: bool = Field(description="whether age, sex and localization count; if not, they are not looked at")
     looks_for_other_images: bool = Field(description="whether out_of_distribution is looked at")
     has_outlines: bool = Field(description="whether /explain outlines the lesion")
+
+
+class Known(Answer):
+    """What was said of the patient and the lesion's place, in the words of HAM10000; null: not known."""
+
+    age: float | None = Field(description="in years")
+    sex: Literal[SEXES] | None
+    localization: Literal[SITES] | None
 
 
 class Predicted(Answer):
@@ -68,11 +80,12 @@ class Unusable(Answer):
 
 class Predictions(Answer):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"note": RESEARCH, "model": _MODEL, "images": [_PREDICTED]}]}
+        json_schema_extra={"examples": [{"note": RESEARCH, "model": _MODEL, "known": _KNOWN, "images": [_PREDICTED]}]}
     )
 
     note: str = RESEARCH
     model: Model
+    known: Known
     images: list[Predicted | Unusable] = Field(description="in the order in which they were sent")
 
 
@@ -90,12 +103,15 @@ class Explanations(Answer):
     _shown = {"name": "lesion.jpg", "diagnosis": "nv", "photograph_jpeg": "/9j/4A...", "map_png": "iVBORw0KGg..."}
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"note": RESEARCH, "model": _MODEL, "images": [{**_shown, "outline_png": None}]}]
+            "examples": [
+                {"note": RESEARCH, "model": _MODEL, "known": _KNOWN, "images": [{**_shown, "outline_png": None}]}
+            ]
         }
     )
 
     note: str = RESEARCH
     model: Model
+    known: Known
     images: list[Explained | Unusable]
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,12 +22,14 @@ from dermaline.serving.answers import RESEARCH, Error, Explanations, Predictions
 from dermaline.serving.batching import Batcher, Work
 from dermaline.serving.guard import FILES, Guarded, error
 from dermaline.serving.metrics import Metrics
-from dermaline.serving.service import Service
+from dermaline.serving.patient import FORM, understood
+from dermaline.serving.service import Asked, Service
 from dermaline.serving.uploads import FIELD, Upload, receive, refusal
 from dermaline.user_files.photographs import Block
 
 PAGE = Path(__file__).with_name("page")
 RETRY_AFTER = "5"  # seconds
+EXPLAINED = {**FORM, "diagnosis": {"enum": list(CLASSES), "description": "to explain; default: the predicted one"}}
 _PHOTOGRAPHS = {"type": "array", "items": {"type": "string", "format": "binary"}}
 _REASONS = {
     400: "a broken upload",
@@ -36,7 +38,7 @@ _REASONS = {
     408: "the upload took too long; Retry-After says when to try again",
     413: "too large",
     415: "no form",
-    422: "no photograph could be used",
+    422: "no photograph could be used, or a field says what is not known",
     429: "too many are waiting; Retry-After says when to try again",
     500: "the server failed; its log says why",
     503: "not answered in time; Retry-After says when to try again",
@@ -84,23 +86,25 @@ class Server:
     async def predict(self, request: Request) -> Predictions:
         """Predict one photograph or several; what can't be used of several is named in its place."""
         with self._place():
-            uploads, _ = await self._received(request)
-            results = await self._done(self.service.predict, uploads, lambda block: block)
+            uploads, fields = await self._received(request, FORM)
+            known, metadata = understood(fields)
+            results = await self._done(self.service.predict, uploads, lambda block: Asked(block, metadata))
         for one in results:
             if not isinstance(one, Unusable):
                 self.metrics.predicted.labels(one.predicted).inc()
                 self.metrics.strange.inc(bool(one.out_of_distribution))
-        return Predictions(model=self.service.model, images=results)
+        return Predictions(model=self.service.model, known=known, images=results)
 
     async def explain(self, request: Request) -> Explanations:
         """Show where the networks looked, for the predicted diagnosis or for the one in the field `diagnosis`."""
         with self._place():
-            uploads, fields = await self._received(request)
+            uploads, fields = await self._received(request, EXPLAINED)
+            known, metadata = understood(fields)
             dx = fields.get("diagnosis")
             if dx not in (None, *CLASSES):
                 raise HTTPException(422, f"diagnosis: none of {', '.join(CLASSES)}")
-            results = await self._done(self.service.explain, uploads, lambda block: (block, dx))
-        return Explanations(model=self.service.model, images=results)
+            results = await self._done(self.service.explain, uploads, lambda block: Asked(block, metadata, dx))
+        return Explanations(model=self.service.model, known=known, images=results)
 
     async def health(self) -> Status:
         """Whether the process answers."""
@@ -138,16 +142,16 @@ class Server:
         timeout.reschedule(now)
         return True
 
-    async def _received(self, request: Request) -> tuple[list[Upload], dict[str, str]]:
+    async def _received(self, request: Request, fields: Mapping) -> tuple[list[Upload], dict[str, str]]:
         limits = self.limits
         async with _in_time(limits.seconds, 408, "the upload took too long, or others needed its place") as timeout:
             self._uploads[timeout] = asyncio.get_running_loop().time()
             try:
-                return await receive(request, limits.upload_bytes, limits.images)
+                return await receive(request, limits.upload_bytes, limits.images, fields)
             finally:
                 self._uploads.pop(timeout, None)
 
-    async def _done(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Any]) -> list:
+    async def _done(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Asked]) -> list:
         """The results for those photographs that can be decoded, and what is wrong with the others, in order.
 
         Raises:
@@ -189,8 +193,7 @@ def create(service: Service, limits: Limits, token: str | None = None) -> ASGIAp
     app = FastAPI(title="Dermaline", description=RESEARCH, docs_url=None, redoc_url=None, lifespan=server.running)
     reasons = {status: {"model": Error, "description": why} for status, why in _REASONS.items()}
     anywhere = {status: reasons[status] for status in (403, 500)}
-    more = {"diagnosis": {"enum": list(CLASSES), "description": "to explain; default: the predicted one"}}
-    for path, route, form in (("/predict", server.predict, {}), ("/explain", server.explain, more)):
+    for path, route, form in (("/predict", server.predict, FORM), ("/explain", server.explain, EXPLAINED)):
         app.add_api_route(path, route, methods=["POST"], responses=reasons, openapi_extra=_body(form))
     app.add_api_route("/health", server.health, responses=anywhere)
     app.add_api_route("/ready", server.ready, responses={**anywhere, 503: {"model": Error}})
@@ -204,9 +207,9 @@ def create(service: Service, limits: Limits, token: str | None = None) -> ASGIAp
     return Guarded(app, server.metrics, token)
 
 
-def _body(more: dict) -> dict:
+def _body(fields: Mapping) -> dict:
     """OpenAPI of a form with photographs: they are read by hand, within limits, so FastAPI does not know of them."""
-    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: _PHOTOGRAPHS, **more}}
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: _PHOTOGRAPHS, **fields}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

@@ -57,20 +57,23 @@ def load_outliner(folder: Path, device: str) -> Outliner | None:
     return Outliner(networks, options.size, fabric) if networks else None
 
 
-def strengths(members: Sequence[Member], images: Sequence[Tensor], classes: Tensor) -> NDArray[np.float32]:
+def strengths(
+    members: Sequence[Member], images: Sequence[Tensor], classes: Tensor, metadata: Tensor
+) -> NDArray[np.float32]:
     """What speaks for a class, float32 [N, h, w] in 0..1: the mean over networks, each map to its own maximum.
 
     Args:
         members: the networks.
         images: for each network, uint8 [N, 3, height, width].
         classes: int64 [N].
+        metadata: float [N, M] as `data.metadata.encode` makes it.
 
     Raises:
         NoMaps: of one of the networks there are none.
     """
     found, size = [], min(min(scale.size for scale in member.scales) for member in members)
     for member, some in zip(members, images, strict=True):
-        parts = [explain(member, some[part], classes[part], None) for part in blocks(len(classes), AT_ONCE)]
+        parts = [explain(member, some[part], classes[part], metadata[part]) for part in blocks(len(classes), AT_ONCE)]
         heat = resized(torch.cat(parts)[:, None], size)[:, 0].clamp(min=0)
         found.append(heat / heat.amax((1, 2), keepdim=True).clamp(min=1e-12))
     return torch.stack(found).mean(dim=0).numpy()

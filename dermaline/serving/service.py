@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from dermaline.base.classes import CLASSES, INDEX
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
 from dermaline.data.decode import BadImageError
+from dermaline.data.metadata import MISSING
 from dermaline.data.photographs import channels_first
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction
@@ -25,12 +27,20 @@ from dermaline.user_files.photographs import Block, block_of
 SHOWN = 7  # digits of a probability, as `predict` writes them
 
 
+class Asked(NamedTuple):
+    """A photograph about which something is asked."""
+
+    block: Block  # of it alone
+    metadata: torch.Tensor = MISSING  # [M], see `data.metadata.encode`
+    diagnosis: str | None = None  # to explain; None: the predicted one
+
+
 @dataclass(frozen=True, eq=False)
 class Service:
     """Models, and all that turns their answers into ours."""
 
     ensemble: Ensemble  # that explains
-    predictor: Callable[[Block], Prediction]
+    predictor: Callable[[Block, torch.Tensor], Prediction]  # of photographs, and [N, M] of what is known
     sizes: Sequence[Size]  # at which `predictor` wants photographs
     max_megapixels: float
     outliner: overlays.Outliner | None
@@ -43,29 +53,30 @@ class Service:
             raise BadImageError(reason)
         return block
 
-    def blank(self) -> Block:
+    def blank(self) -> Asked:
         """A black photograph, to try whether all works."""
-        return Block(["blank"], {size: np.zeros((1, *size, 3), np.uint8) for size in self.sizes}, {})
+        return Asked(Block(["blank"], {size: np.zeros((1, *size, 3), np.uint8) for size in self.sizes}, {}))
 
-    def predict(self, photographs: Sequence[Block]) -> list[Predicted]:
-        """Predict blocks of one photograph each, together."""
-        block = _joined(photographs)
-        rows = self.predictor(block).table(block.image_ids).to_dict("records")
+    def predict(self, asked: Sequence[Asked]) -> list[Predicted]:
+        """Predict photographs together."""
+        block, metadata = _joined(asked)
+        rows = self.predictor(block, metadata).table(block.image_ids).to_dict("records")
         return [_predicted(row) for row in rows]
 
-    def explain(self, asked: Sequence[tuple[Block, str | None]]) -> list[Explained]:
-        """Where the networks looked in blocks of one photograph each, for a diagnosis; None: the predicted one.
+    def explain(self, asked: Sequence[Asked]) -> list[Explained]:
+        """Where the networks looked, for a diagnosis.
 
         Raises:
             NoMaps: a network keeps no place in the image.
         """
-        photographs, named = zip(*asked, strict=True)
-        block, names = _joined(photographs), list(named)
+        block, metadata = _joined(asked)
+        names = [one.diagnosis for one in asked]
         if None in names:
-            predicted = [CLASSES[number] for number in self.predictor(block).predicted]
+            predicted = [CLASSES[number] for number in self.predictor(block, metadata).predicted]
             names = [name or own for name, own in zip(names, predicted, strict=True)]
         images = [channels_first(block.images[size]) for size in self.ensemble.prepared_sizes]
-        maps = overlays.strengths(self.ensemble.members, images, torch.tensor([INDEX[name] for name in names]))
+        classes = torch.tensor([INDEX[name] for name in names])
+        maps = overlays.strengths(self.ensemble.members, images, classes, metadata)
         seen = block.images[self.ensemble.prepared_sizes[0]]
         masks = [None] * len(names) if self.outliner is None else self.outliner(images[0])
         return [_explained(*one) for one in zip(block.image_ids, names, seen, maps, masks, strict=True)]
@@ -86,14 +97,18 @@ def describe(folders: Sequence[Path], ensemble: Ensemble, detector: Path | None,
         weights=weights,
         melanoma_threshold=decision.melanoma_threshold,
         set_coverage=decision.set_rule and decision.set_rule.coverage,
+        takes_metadata=ensemble.takes_metadata,
         looks_for_other_images=detector is not None,
         has_outlines=has_outlines,
     )
 
 
-def _joined(blocks: Sequence[Block]) -> Block:
+def _joined(asked: Sequence[Asked]) -> tuple[Block, torch.Tensor]:
+    """All photographs in one block, and their metadata [N, M]."""
+    blocks = [one.block for one in asked]
     images = {size: np.concatenate([block.images[size] for block in blocks]) for size in blocks[0].images}
-    return Block([name for block in blocks for name in block.image_ids], images, {})
+    block = Block([name for block in blocks for name in block.image_ids], images, {})
+    return block, torch.stack([one.metadata for one in asked])
 
 
 def _predicted(row: dict) -> Predicted:

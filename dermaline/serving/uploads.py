@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -64,12 +64,14 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0
 
 
-async def receive(request: Request, max_bytes: int, max_images: int) -> tuple[list[Upload], dict[str, str]]:
-    """The files and the other fields of a form.
+async def receive(
+    request: Request, max_bytes: int, max_images: int, others: Collection[str]
+) -> tuple[list[Upload], dict[str, str]]:
+    """The files and the other fields of a form, which are some of `others`.
 
     Raises:
         HTTPException: 413, larger than `max_bytes` (whatever its header says); 415, no form; 400, a broken one, one
-            with more than `max_images` files or without any, or other files than `images`.
+            with more than `max_images` files or without any, other files than `images`, or a field that is none.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise await refusal(request.receive, 415, f"send multipart/form-data with files in the field {FIELD}")
@@ -89,7 +91,10 @@ async def receive(request: Request, max_bytes: int, max_images: int) -> tuple[li
     await form.close()
     if names != {FIELD}:
         raise HTTPException(400, f"no file in the field {FIELD}" if not names else f"files belong in the field {FIELD}")
-    return uploads, {name: value for name, value in items if isinstance(value, str)}
+    fields = {name: value for name, value in items if isinstance(value, str)}
+    for name in fields.keys() - set(others):
+        raise HTTPException(400, f"no field is called {name!r}; there are {', '.join((FIELD, *others))}")
+    return uploads, fields
 
 
 async def refusal(receive: Receive, status: int, why: str, **headers: str) -> HTTPException:

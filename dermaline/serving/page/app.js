@@ -15,7 +15,7 @@ const TRIES = 5; // while too many others are waiting
 
 const find = (selector, within = document) => within.querySelector(selector);
 const percent = (share) => (share < 0.001 ? "< 0.1\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`);
-const cards = []; // {file, answer, element, address, explained}
+const cards = []; // {file, answer, element, address, explained, asked}; answer: null until the server has given one
 let token = "";
 
 class Refused extends Error {
@@ -63,16 +63,17 @@ async function add(files) {
 
 function newCard(file) {
   const element = find("#card").content.firstElementChild.cloneNode(true);
-  const card = { file, element, address: URL.createObjectURL(file) };
+  const card = { file, element, address: URL.createObjectURL(file), answer: null, asked: 0 };
   find("h3", element).textContent = file.name;
   const image = find(".seen", element);
   image.src = card.address;
   image.alt = `The photograph ${file.name}`;
-  find("fieldset", element).hidden = true;
-  find(".answer", element).append(make("p", { className: "hint", textContent: "Working on it ..." }));
   find(".remove", element).setAttribute("aria-label", `Remove ${file.name}`);
   find(".remove", element).onclick = () => remove(card);
-  for (const box of element.querySelectorAll("input")) box.onchange = () => toggled(card, box);
+  for (const box of element.querySelectorAll(".show input")) box.onchange = () => toggled(card, box);
+  const known = find(".known", element);
+  known.onchange = () => known.reportValidity() && predict(card).then(say);
+  known.onsubmit = (event) => event.preventDefault(); // of the key Enter: what has changed is asked already
   cards.unshift(card);
   find("#results").prepend(element);
   find("#results-section").hidden = false;
@@ -101,29 +102,49 @@ function fail(card, problem) {
   return text;
 }
 
-// Fill in what the server says of a photograph; returns it in a sentence.
+// Fill in what the server says of a photograph, and of what is known beside it; returns it in a sentence.
 async function predict(card) {
   const answer = find(".answer", card.element);
+  const asked = (card.asked += 1);
+  forget(card);
   try {
     if (card.file.size > LARGEST - FORM) throw new Refused(413, `${card.file.name}: more than 10 MB`);
-    const { model, images } = await ask("predict", card.file);
+    const { model, known, images } = await ask("predict", card.file, stated(card));
+    if (asked !== card.asked) return ""; // it was asked anew meanwhile
     card.answer = images[0];
     find(".problem", card.element).hidden = true;
-    find("fieldset", card.element).hidden = false;
+    find(".known", card.element).hidden = !model.takes_metadata;
+    find(".show", card.element).hidden = false;
     find('input[name="outline"]', card.element).parentElement.hidden = !model.has_outlines;
     find("#model").textContent = `Model ${model.version}, hash ${model.hash}`;
     if (model.set_coverage) find("#coverage").textContent = `${Math.round(100 * model.set_coverage)} %`;
-    answer.replaceChildren(...told(card.answer, model));
+    answer.replaceChildren(...told(card.answer, known, model));
+    drawPair();
     return `${card.file.name}: ${[...answer.querySelectorAll(":scope > p")].map((line) => line.textContent).join(" ")}`;
   } catch (problem) {
+    if (asked !== card.asked) return "";
     answer.replaceChildren();
     return fail(card, problem);
   }
 }
 
+// What was said of a photograph is gone, until the server has said it anew.
+function forget(card) {
+  card.answer = card.explained = null;
+  find(".show", card.element).hidden = true;
+  for (const name of ["map", "outline"]) find(`input[name="${name}"]`, card.element).checked = false;
+  drawOverlays(card);
+  find(".answer", card.element).replaceChildren(make("p", { className: "hint", textContent: "Working on it ..." }));
+}
+
+// What is known of the patient and the place, as fields of a request.
+function stated(card) {
+  return Object.fromEntries([...new FormData(find(".known", card.element))].filter(([, value]) => value));
+}
+
 // What matters most comes first: whether to believe any of it, then melanoma, then the diagnosis.
-function told(found, model) {
-  const all = [...verdict(found, model), bars(found)];
+function told(found, known, model) {
+  const all = [...verdict(found, model), ...beside(known, model), bars(found)];
   if (!found.out_of_distribution) return all;
   const strong = make("strong", { textContent: "Not like a dermatoscopic photograph." });
   const summary = make("summary", { textContent: "What the model computed all the same" });
@@ -154,6 +175,13 @@ function verdict(found, model) {
   return lines;
 }
 
+function beside(known, model) {
+  if (!model.takes_metadata) return [];
+  const facts = [known.age === null ? null : `${known.age} years`, known.sex, known.localization].filter(Boolean);
+  const text = facts.length ? `Beside the photograph counts: ${facts.join(", ")}.` : "By the photograph alone.";
+  return [make("p", { className: "hint", textContent: text })];
+}
+
 function bars(found) {
   const order = Object.keys(found.probabilities).sort((a, b) => found.probabilities[b] - found.probabilities[a]);
   const rows = order.map((name) => {
@@ -182,7 +210,10 @@ async function toggled(card, box) {
   if (box.checked && !card.explained) {
     say(`Looking where the model looked in ${card.file.name} ...`);
     try {
-      card.explained = (await ask("explain", card.file, { diagnosis: card.answer.predicted })).images[0];
+      const { asked } = card;
+      const { images } = await ask("explain", card.file, { ...stated(card), diagnosis: card.answer.predicted });
+      if (asked !== card.asked) return; // what is known has changed meanwhile
+      card.explained = images[0];
       say(`${card.file.name}: the overlay is shown.`);
     } catch (problem) {
       box.checked = false;
@@ -205,7 +236,7 @@ function drawOverlays(card) {
   if (map) lay(explained.map_png, `Where the model looked for ${NAMES[explained.diagnosis]}: bright areas`);
   if (outline) lay(outline, "The outline of the lesion");
   const seen = "As the model sees it, turned and cropped.";
-  const bright = `Bright: what speaks for ${NAMES[card.answer.predicted]}.`;
+  const bright = `Bright: what speaks for ${NAMES[explained?.diagnosis]}.`;
   find("figcaption", element).textContent = map ? `${seen} ${bright}` : outline ? seen : "";
   drawPair();
 }
@@ -213,7 +244,7 @@ function drawOverlays(card) {
 // Two photographs side by side; a third one that is chosen takes the place of the one before.
 function drawPair(latest) {
   const box = (card) => find('input[name="pair"]', card.element);
-  let pair = cards.filter((card) => box(card).checked);
+  let pair = cards.filter((card) => card.answer && box(card).checked);
   if (pair.length > 2) {
     const drop = pair.find((card) => box(card) !== latest);
     box(drop).checked = false;
