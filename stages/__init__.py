@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from dermaline.base.errors import DermalineError
-from dermaline.base.stopping import end_with_parent, stop_in_one_line
+from dermaline.base.stopping import end_in_one_line, end_with_parent
 from dermaline.base.versions import installed, warnings
 
 os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  # what is left is SSE4.2
 
 if sys.argv[0] == "-m":  # of `python -m stages.NAME`, before what it imports, which takes seconds
-    stop_in_one_line()
+    end_in_one_line()
     if "DVC_STAGE" in os.environ:  # or it would write its outputs beside those of the next `dvc repro`
         end_with_parent(signal.SIGTERM)
     if installed()["torch"] == "none":  # dvc was called by its path, and `python` is another's

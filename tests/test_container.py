@@ -185,7 +185,7 @@ def test_it_serves_as_a_stranger_who_can_write_nothing_and_is_healthy_when_it_pr
     process = subprocess.Popen(command, **how, stdout=subprocess.PIPE)
     try:
         assert "+".join(DECISION.recipes) in process.stdout.readline()  # once it listens
-        wait_until(lambda: subprocess.run(check, **how, check=False).returncode == 0)
+        wait_until(lambda: subprocess.run(check, **how, check=False).returncode == 0, 120)
         asked = {"headers": {"Authorization": f"Bearer {TOKEN}"}, "files": {"images": ("a.jpg", photograph(1))}}
         for path in ("predict", "explain"):
             answer = httpx.post(f"http://127.0.0.1:{port}/{path}", **asked, timeout=60)

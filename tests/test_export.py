@@ -329,8 +329,9 @@ def test_int8_is_refused_without_photographs_to_calibrate_on(exported, monkeypat
             __main__.main()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("precision", "close", "smaller"), [("fp16", 0.01, 1.9), ("int8", 0.3, 3.0)])
+@pytest.mark.parametrize(
+    ("precision", "close", "smaller"), [pytest.param("fp16", 0.002, 1.9, marks=pytest.mark.slow), ("int8", 0.06, 3.0)]
+)
 def test_other_precisions_are_smaller_and_say_nearly_the_same(exported, monkeypatch, precision, close, smaller):
     monkeypatch.chdir(exported)
     words = ["--last-run", "--precision", precision, "--output", f"{precision}.onnx"]
@@ -341,8 +342,9 @@ def test_other_precisions_are_smaller_and_say_nearly_the_same(exported, monkeypa
     assert first.stat().st_size > smaller * other.stat().st_size
     size = read(ROOT / "params.yaml").prepare.size
     images = np.stack([decode(path.read_bytes(), size, 50) for path in sorted((exported / "photos").iterdir())])
-    one, two = (InferenceSession(path).run(["probabilities"], {"images": images})[0] for path in (first, other))
-    assert np.abs(one - two).max() < close
+    given = {"images": images, "metadata": np.tile(MISSING, (len(images), 1))}
+    one, two = (InferenceSession(path).run(["probabilities"], given)[0] for path in (first, other))
+    assert np.abs(one - two).mean() < close  # of a random network, whose largest difference is each CPU's own
 
 
 def test_weights_are_kept_as_float16_where_that_holds_them():

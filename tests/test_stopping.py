@@ -45,6 +45,44 @@ def test_a_signal_is_one_line_and_leaves_nothing_half(tmp_path, number):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "old")]
 
 
+CATCHES = """
+import os, signal
+from dermaline.base import errors, stopping
+
+def interrupted():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException as stop:
+        caught.append(stop)
+
+def main():
+    print("begun", flush=True)
+    interrupted()
+    {after}
+
+caught = []
+{before}
+errors.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "begun"),
+    [
+        ("stopping.end_in_one_line(); interrupted()", "pass", ""),  # an import
+        ("", 'raise RuntimeError("of the library")', "begun\n"),
+        ("", "pass", "begun\n"),
+    ],
+)
+def test_a_stop_that_a_library_catches_ends_the_process_all_the_same(tmp_path, before, after, begun):
+    program = CATCHES.format(before=before, after=after)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, begun)
+    assert done.stderr == "stopped; run it again to go on\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5])
 def test_ctrl_c_while_a_stage_imports_its_libraries_is_one_line(tmp_path, after):

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from dermaline.base.stopping import stop_in_one_line
+from dermaline.base.stopping import end_if_stopped, stop_in_one_line
 
 DEBUG = "DERMALINE_DEBUG"  # a variable of the environment: with it, whatever ends a script shows its trace
 LONGEST = 800  # letters of a line; of a longer one the middle is left out
@@ -44,9 +44,11 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except Exception as problem:
+        end_if_stopped()  # of which a library has made an error of its own
         if os.environ.get(DEBUG):
             traceback.print_exception(_with_causes(problem))
         sys.exit(f"error: {in_words(problem)}")
+    end_if_stopped()
 
 
 def in_words(problem: Exception) -> str:

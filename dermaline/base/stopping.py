@@ -9,7 +9,22 @@ from types import FrameType
 LINE = b"stopped; run it again to go on\n"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STATUSES = tuple(128 + number for number in SIGNALS)  # of a process that was stopped
+_told: list[int] = []  # the status with which this process is to end, once it was stopped
 PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
+
+
+def end_in_one_line() -> None:
+    """From now on, let Ctrl-C and SIGTERM end this process at once, with one line and status 130 or 143.
+
+    For the time in which libraries are imported, some of which catch whatever is raised and go on without a part.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os.write(2, LINE)
+    os._exit(128 + number)
 
 
 def stop_in_one_line() -> None:
@@ -24,7 +39,14 @@ def stop_in_one_line() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.write(2, LINE)  # `print` may be what was interrupted
-    raise SystemExit(128 + number)
+    _told.append(128 + number)
+    end_if_stopped()
+
+
+def end_if_stopped() -> None:
+    """End this process if it was stopped: a library may have caught what the signal raised, and gone on."""
+    if _told:
+        raise SystemExit(_told[0])
 
 
 def end_with_parent(number: int) -> None:

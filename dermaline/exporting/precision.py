@@ -59,14 +59,14 @@ def halved(network: ModelProto) -> ModelProto:
 class _Shown(CalibrationDataReader):
     """What a network is shown of photographs, view by view."""
 
-    def __init__(self, views: ModelProto, photographs: dict[str, NDArray]) -> None:
-        self.parts = self._parts(views, photographs)
+    def __init__(self, network: ModelProto, views: ModelProto, photographs: dict[str, NDArray]) -> None:
+        self.parts = self._parts({one.name for one in network.graph.input}, views, photographs)
 
     @staticmethod
-    def _parts(views: ModelProto, photographs: dict[str, NDArray]) -> Iterator[dict[str, NDArray]]:
+    def _parts(taken: set[str], views: ModelProto, photographs: dict[str, NDArray]) -> Iterator[dict[str, NDArray]]:
         run = session(views.SerializeToString())
         for part in blocks(len(photographs[IMAGES]), AT_ONCE):
-            beside = {name: rows[part] for name, rows in photographs.items() if name == METADATA}
+            beside = {name: photographs[name][part] for name in taken & {METADATA}}
             (shown,) = run.run(None, {IMAGES: photographs[IMAGES][part]})
             yield from ({"shown": view} | beside for view in shown)
 
@@ -88,7 +88,7 @@ def quantised(network: ModelProto, views: ModelProto, photographs: dict[str, NDA
         quantize_static(
             given,
             made,
-            _Shown(views, photographs),
+            _Shown(network, views, photographs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTISED,
             per_channel=True,
