@@ -26,7 +26,7 @@ MENDED = {  # each a kind that was lost once
     ),
     "archives": (
         *("an image that is a link", "a name that is no UTF-8 and says it is", "images.zip is of a later version"),
-        *("a name that climbs out", "a locked zip", "a name in Shift JIS"),
+        *("a name that climbs out", "a locked zip", "a name in Shift JIS", "an entry without a name"),
     ),
     "masks": ("an empty index", "an index without image_id", "no image", "more folds than lesions"),
 }

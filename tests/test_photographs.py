@@ -2,12 +2,14 @@
 
 import io
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from closure import ROOT
 from PIL import Image
 
 from dermaline.base.errors import DermalineError
@@ -96,6 +98,33 @@ def test_a_damaged_entry_of_a_zip_is_bad_however_it_is_packed(tmp_path, method):
             damaged.read()
         assert good.read() == picture()
         path = path.rename(tmp_path / f"{start}.zip")  # a zip is opened once a process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_an_entry_that_asks_for_more_memory_than_there_is_is_bad_and_the_others_are_read(tmp_path):
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", picture())
+        archive.writestr("b.png", picture())
+    content = path.read_bytes()
+    sizes = content.index(b"a.png") + len("a.png") + 5  # version, length of what follows, lc and its like; dictionary
+    path.write_bytes(content[:sizes] + b"\xff\xff\xff\xef" + content[sizes + 4 :])
+    program = f"""
+import resource
+from pathlib import Path
+from dermaline.user_files.photographs import BadImageError, find
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
+for one in find([Path({str(path)!r})]):
+    try:
+        print(len(one.read()))
+    except BadImageError as problem:
+        print(problem)
+"""
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    said = "can't be read (it asks for more memory than there is)"
+    assert done.stdout.splitlines() == [said, str(len(picture()))], done.stderr
 
 
 @links

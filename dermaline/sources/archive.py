@@ -43,6 +43,20 @@ def opened(path: Path, advice: str) -> zipfile.ZipFile:
         raise DermalineError(f"{path}: not a whole zip ({problem or type(problem).__name__}); {advice}") from None
 
 
+def read_entry(archive: zipfile.ZipFile, entry: str | zipfile.ZipInfo) -> bytes:
+    """The bytes of an entry; raises many things if it is damaged.
+
+    Of those packed with LZMA a few damaged bytes can ask for gigabytes: that is BadZipFile and no lack of memory.
+    """
+    try:
+        return archive.read(entry)
+    except MemoryError:
+        info = archive.getinfo(entry) if isinstance(entry, str) else entry
+        if info.compress_type != zipfile.ZIP_LZMA:
+            raise
+        raise zipfile.BadZipFile("it asks for more memory than there is") from None
+
+
 class RawWriter:
     """Fills one raw folder; made by `writing`."""
 
@@ -101,7 +115,7 @@ class RawZip:
 
     def read(self, image_id: str) -> bytes:
         """The bytes of one image's file; raises KeyError if there is none, and many things if it is damaged."""
-        return _opened(self.path).read(self.names[image_id])
+        return read_entry(_opened(self.path), self.names[image_id])
 
 
 @cache

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dermaline.base.errors import DermalineError
-from dermaline.sources.archive import UNPACK, opened
+from dermaline.sources.archive import UNPACK, opened, read_entry
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def _from_zip(path: Path, zips: ExitStack) -> Iterator[tuple[str, File]]:
         name = entry.filename.replace("\\", "/")
         if name.startswith("/") or re.match(r"[a-zA-Z]:", name) or ".." in name.split("/"):
             raise DermalineError(f"{path}: the entry '{entry.filename}' points outside; do not use this zip")
-        if not entry.is_dir():
+        if not entry.filename.endswith("/"):  # `is_dir` wants a name that is not empty
             yield name, File(f"{path}: {entry.filename}", entry.file_size, partial(_read, archive, entry))
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise RuntimeError("a link")
-    return archive.read(entry)
+    return read_entry(archive, entry)

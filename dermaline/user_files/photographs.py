@@ -16,7 +16,7 @@ from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
 from dermaline.pool import cores, processes
-from dermaline.sources.archive import opened
+from dermaline.sources.archive import opened, read_entry
 from dermaline.sources.folders import below, hidden
 
 # Images that Pillow does not open, or (raw files of cameras, being TIFFs) of which it opens a thumbnail.
@@ -58,7 +58,7 @@ class Photograph(NamedTuple):
             size = _opened(self.path).getinfo(self.entry).file_size if self.entry else self.path.stat().st_size
             if size > LARGEST_FILE:
                 raise BadImageError(f"{size / 1e6:.0f} MB, more than {LARGEST_FILE / 1e6:.0f}")
-            return _opened(self.path).read(self.entry) if self.entry else self.path.read_bytes()
+            return read_entry(_opened(self.path), self.entry) if self.entry else self.path.read_bytes()
 
 
 class Readable(Protocol):

@@ -141,6 +141,7 @@ ODD: list[tuple[str, Callable[[], bytes]]] = [
     ("a name in Latin-1", lambda: _named(b"gr\xf6\xdfe.txt", utf8=False)),
     ("a name in Shift JIS", lambda: _named("写真.txt".encode("shift_jis"), utf8=False)),
     ("a name in UTF-8", lambda: zipped(WHOLE | {"größe/写真.txt": b""})),
+    ("an entry without a name", lambda: _named(b"\0name", utf8=False)),
     ("a name with a line break", lambda: zipped(WHOLE | {"a\nb.txt": b""})),
     ("a comment", lambda: ZIP[:-2] + b"\x05\x00hello"),
     ("bytes before the zip", lambda: _stub(ZIP)),
