@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -170,3 +171,11 @@ def test_every_module_is_used_by_a_stage_or_the_command_line():
     used = set().union(*(imported_files(script) for script in scripts))
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dermaline").rglob("*.py")}
     assert {path for path in modules if not path.endswith("__init__.py")} <= used
+
+
+def test_every_benchmark_and_trial_can_be_imported():
+    """For most are run by hand, seldom, and code moves under them."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "benchmarks").rglob("*.py")]
+    program = f"import importlib\nfor name in {sorted(names)}: importlib.import_module(name)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

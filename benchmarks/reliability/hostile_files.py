@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from functools import partial
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -60,7 +61,9 @@ WEIGHTS = (f"{MODEL}/model.safetensors", f"{NET}/fold_0.safetensors", f"{DENSITY
 VALUES = (None, [], {}, "", -1, 10**30, 1e308, float("nan"), "x" * 10**6, "../../outside", [[]], {"a": 1}, True)
 ONNX_REFUSALS = tuple(
     kind
-    for kind in vars(running.onnxruntime.capi.onnxruntime_pybind11_state).values()
+    for kind in vars(
+        import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    ).values()
     if isinstance(kind, type) and issubclass(kind, Exception)
 )
 Change = Callable[[Path], object]
