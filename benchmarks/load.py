@@ -34,7 +34,7 @@ from dermaline.commands.chosen_models import BACKENDS
 from dermaline.data.metadata import MISSING
 from dermaline.exporting import onnx_model
 from dermaline.exporting.running import InferenceSession, run, session
-from dermaline.serving.service import Service
+from dermaline.serving.service import Asked, Service
 from dermaline.serving.uploads import Upload
 from dermaline.user_files.photographs import find
 
@@ -154,11 +154,11 @@ def bare(
     service: Service, model: InferenceSession, photographs: Sequence[Upload], batch: int, images: int
 ) -> list[Callable[[], object]]:
     """What predicts so many photographs in batches: by the same models and detector, and by the exported file."""
-    decoded = [service.decode(photographs[number % len(photographs)]) for number in range(images)]
-    pixels = np.concatenate([one.images[service.ensemble.prepared_sizes[0]] for one in decoded])
+    asked = [Asked(service.decode(photographs[number % len(photographs)])) for number in range(images)]
+    pixels = np.concatenate([one.block.images[service.ensemble.prepared_sizes[0]] for one in asked])
     given = {"images": pixels, "metadata": np.resize(MISSING, (images, len(MISSING)))}
     return [
-        lambda: [service.predict(decoded[part]) for part in blocks(images, batch)],
+        lambda: [service.predict(asked[part]) for part in blocks(images, batch)],
         lambda: run(model, given, batch),
     ]
 

@@ -45,6 +45,7 @@ from dermaline.params.ood import OOD_FOLDER
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.segment import Segment
 from dermaline.segmentation import network as segmentation
+from dermaline.serving.service import Asked
 from dermaline.serving.uploads import Upload
 
 ROOT = Path(__file__).parents[2]
@@ -61,9 +62,7 @@ WEIGHTS = (f"{MODEL}/model.safetensors", f"{NET}/fold_0.safetensors", f"{DENSITY
 VALUES = (None, [], {}, "", -1, 10**30, 1e308, float("nan"), "x" * 10**6, "../../outside", [[]], {"a": 1}, True)
 ONNX_REFUSALS = tuple(
     kind
-    for kind in vars(
-        import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    ).values()
+    for kind in vars(import_module("onnxruntime.capi.onnxruntime_pybind11_state")).values()
     if isinstance(kind, type) and issubclass(kind, Exception)
 )
 Change = Callable[[Path], object]
@@ -108,7 +107,7 @@ def use(root: Path) -> None:
     options = parser.parse_args(["--last-run", "--tta", "none", "--device", "cpu"])
     with chdir(root):
         service = serve.load_service(options)
-        (found,) = service.predict([service.decode(Upload("lesion.jpg", photograph()))])
+        (found,) = service.predict([Asked(service.decode(Upload("lesion.jpg", photograph())))])
         if not abs(sum(found.probabilities.values()) - 1) < 1e-3:
             raise ArithmeticError("probabilities that are none")
         start = small_recipe().model_copy(update={"weights": WEIGHTS[0]})
