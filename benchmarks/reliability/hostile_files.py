@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import struct
@@ -281,7 +282,8 @@ def onnx_tries() -> Iterator[Change]:
 
 def attempt(root: Path, action: Callable[[Path], None], answer: Connection, allowed: tuple[type, ...]) -> None:
     """In a process of its own: what came of it, in words; nothing where all is well."""
-    resource.setrlimit(resource.RLIMIT_DATA, (12 * 10**9, 12 * 10**9))  # this machine is others' too
+    held = 1024 * int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (held + 12 * 10**9,) * 2)  # this machine is others' too
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
