@@ -10,40 +10,54 @@ from dermaline.training.depthwise import quick_depthwise
 CPU = torch.device("cpu")
 
 
-def outcome(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor, *, quick: bool) -> list[torch.Tensor]:
-    """The maps, and the gradients by images, weight and bias, under bf16 autocast."""
+def outcome(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor, *, quick: bool, bf16: bool) -> list:
+    """The maps, and the gradients by images, weight and bias, under bf16 autocast or in fp32."""
     layer.zero_grad()
     images = images.clone().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), quick_depthwise(CPU if quick else torch.device("meta")):
+    where = CPU if quick else torch.device("meta")
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16), quick_depthwise(where):
         maps = layer(images)
     (maps.float() * towards).sum().backward()
     return [maps.detach(), *(value.grad.float() for value in (images, layer.weight, layer.bias) if value is not None)]
 
 
-def exact(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor) -> list[torch.Tensor]:
+def exact(layer: nn.Conv2d, images: torch.Tensor, towards: torch.Tensor, *, bf16: bool) -> list[torch.Tensor]:
     """The gradients in fp64."""
     values = [images, layer.weight, *([] if layer.bias is None else [layer.bias])]
-    values = [value.detach().to(torch.bfloat16).double().requires_grad_() for value in values]
+    kind = torch.bfloat16 if bf16 else torch.float32
+    values = [value.detach().to(kind).double().requires_grad_() for value in values]
     maps = conv2d(*values[:2], values[2] if layer.bias is not None else None, layer.stride, layer.padding, 1, 8)
     (maps * towards.double()).sum().backward()
     return [value.grad for value in values]
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)])
-def test_the_same_maps_and_gradients(kernel, stride, bias):
+@pytest.mark.parametrize("size", [(18, 21), (3, 4), (1, 9), (9, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), ((5, 3), 1), (7, 1)])
+def test_the_same_maps_and_gradients(kernel, stride, size, bias, bf16):
     torch.manual_seed(0)
-    layer = nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=8, bias=bias).to(memory_format=torch.channels_last)
-    images = torch.randn(4, 8, 18, 21).to(memory_format=torch.channels_last)
+    padding = kernel // 2 if isinstance(kernel, int) else (2, 1)
+    layer = nn.Conv2d(8, 8, kernel, stride, padding, groups=8, bias=bias).to(memory_format=torch.channels_last)
+    images = torch.randn(4, 8, *size).to(memory_format=torch.channels_last)
     towards = torch.randn_like(layer(images)).to(torch.bfloat16).float()
-    plain, quick = (outcome(layer, images, towards, quick=quick) for quick in (False, True))
+    plain, quick = (outcome(layer, images, towards, quick=quick, bf16=bf16) for quick in (False, True))
     if not bias:
         assert torch.equal(plain[0], quick[0])
     assert torch.allclose(plain[0].float(), quick[0].float(), rtol=1e-2, atol=1e-2)
-    for true, found, other in zip(exact(layer, images, towards), quick[1:], plain[1:], strict=True):
+    for true, found, other in zip(exact(layer, images, towards, bf16=bf16), quick[1:], plain[1:], strict=True):
         error, before = ((value - true).norm() / true.norm() for value in (found, other))
-        assert error < 0.01
+        assert error < (0.01 if bf16 else 1e-5)
         assert error < before * 1.1 + 1e-6
+
+
+def test_a_map_smaller_than_the_kernel_is_padded_beforehand():
+    layer = nn.Conv2d(8, 8, 5, padding=2, groups=8)
+    for side, padded in ((4, True), (5, False)):
+        with quick_depthwise(CPU):
+            maps = layer(torch.randn(2, 8, 6, side, requires_grad=True))
+        before = type(maps.grad_fn.next_functions[0][0]).__name__
+        assert ("Pad" in before) == padded, before
 
 
 def test_numbers_for_pairs_are_taken_as_torch_takes_them():
