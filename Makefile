@@ -28,5 +28,6 @@ lock: .venv/installed
 .venv/installed: requirements.lock
 	$(if $(PYTHON),,$(error Python 3.11, 3.12 or 3.13 is needed; none of python3, python3.13, python3.12, python3.11 is one))
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --requirement $<
+	-$(BIN)/python -m compileall -q -j 0 .venv/lib # what pip would do on one core
 	touch $@

@@ -15,7 +15,7 @@ from stage import error_line, run_stage
 
 from dermaline.base.errors import DermalineError
 from dermaline.data.decode import BadImageError, decode
-from dermaline.sources.archive import COLUMNS, writing
+from dermaline.sources.archive import COLUMNS, RawZip, writing
 from stages import prepare as stage
 
 
@@ -208,3 +208,11 @@ def test_a_cut_off_zip_and_no_download_at_all_are_one_line(folder, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(DermalineError, match=r"metadata\.csv: not found; run the download stage first"):
         stage.main()
+
+
+def test_a_zip_that_was_written_anew_is_read_anew(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    path = (folder / "data/raw/images.zip").relative_to(folder)
+    for content in (encoded(photograph(0)), encoded(photograph(1))):
+        write_raw(folder, [content])
+        assert RawZip(path).read("ISIC_0000000") == content

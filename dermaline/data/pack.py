@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dermaline.base.files import require_space
 from dermaline.blocks import blocks
 from dermaline.data.decode import BadImageError, what_fails_is_bad
-from dermaline.pool import processes
+from dermaline.pool import mapped
 from dermaline.sources.archive import RawZip
 
 CHUNK = 32  # images a task
@@ -36,8 +36,8 @@ def pack(
     work = partial(_pack_chunk, target, decoder)
     bad: dict[str, str] = {}
     progress = tqdm(total=len(ids), unit="image", desc=target.name, disable=None)
-    with processes() as pool, progress:
-        for (_, chunk, _), problems in zip(chunks, pool.map(work, chunks), strict=True):
+    with progress:
+        for (_, chunk, _), problems in zip(chunks, mapped(work, chunks), strict=True):
             bad.update(problems)
             progress.update(len(chunk))
     return bad

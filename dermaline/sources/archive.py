@@ -115,10 +115,11 @@ class RawZip:
 
     def read(self, image_id: str) -> bytes:
         """The bytes of one image's file; raises KeyError if there is none, and many things if it is damaged."""
-        return read_entry(_opened(self.path), self.names[image_id])
+        known = self.path.stat()
+        return read_entry(_opened(self.path.absolute(), known.st_ino, known.st_mtime_ns), self.names[image_id])
 
 
 @cache
-def _opened(path: Path) -> zipfile.ZipFile:
+def _opened(path: Path, *_version: int) -> zipfile.ZipFile:
     """The zip, opened once a process: its directory of ten thousand files is not read again for every task."""
     return zipfile.ZipFile(path)

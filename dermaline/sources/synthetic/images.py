@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dermaline.base.classes import CLASSES
 from dermaline.params.data import Data
-from dermaline.pool import processes
+from dermaline.pool import mapped
 from dermaline.sources import archive
 from dermaline.sources.synthetic import camera, lesions
 from dermaline.sources.synthetic.patients import patient
@@ -133,9 +133,4 @@ def photographed(lesion: Lesion, size: tuple[int, int], seed: int) -> list[Photo
 
 def drawn(plan: list[Lesion], size: tuple[int, int], seed: int, workers: int | None) -> Iterator[list[Photo]]:
     """Each lesion's photographs, in the order of `plan`."""
-    task = partial(photographed, size=size, seed=seed)
-    if workers == 1:
-        yield from map(task, plan)
-        return
-    with processes(workers) as pool:
-        yield from pool.map(task, plan, chunksize=8)
+    return mapped(partial(photographed, size=size, seed=seed), plan, chunk=8, workers=workers)
