@@ -25,7 +25,7 @@ def main() -> None:
     recipe = quick_recipe(backbone=backbone, size=SIZE)
     frozen = recipe.model_copy(update={"phases": [recipe.phases[-1].model_copy(update={"backbone": 0})]})
     ours = Step(recipe)
-    kind = ours.fabric.device.type
+    kind, precision = ours.fabric.device.type, ours.fabric.strategy.precision.precision
     batch = ours.batch(BATCH, SIZE)
 
     def compare(option: str, without: Callable[[], None], within: Callable[[], None] | None = None) -> Row:
@@ -46,7 +46,7 @@ def main() -> None:
     ]
     if kind == "cpu":
         rows += [
-            compare("depthwise gradients in fp32", of(Step(recipe, quick=False))),
+            compare(f"quick depthwise gradients, {precision}", of(Step(recipe, quick=False))),
             compare("all cores in place of one thread", partial(on_one_thread, of(ours))),
             *(named(option, alone(backbone, function)) for option, function in OF_THE_PROCESS.items()),
         ]
