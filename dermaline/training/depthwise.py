@@ -3,8 +3,8 @@
 oneDNN computes some gradients of a depthwise convolution without its fast kernels (`benchmarks/options.py`):
 - in bf16, those of a stride over 1 and of a kernel over 3x3, which took over half of an EfficientNet's training step;
   in fp32 they take a quarter of that;
-- in any format, those of the weights where a map is smaller than the kernel, as the last ones of small photographs are:
-  a fifth of the step for photographs of 64x64. Maps that are padded beforehand take a third of that.
+- in any format, those of the weights where a map is smaller than the kernel, as the last ones of small photographs are.
+  They are quick where the map was padded beforehand.
 """
 
 from collections.abc import Callable, Iterable
