@@ -13,16 +13,17 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from benchmarks.measure import keep, row
+from benchmarks.measure import keep, printed_by, row
 from dermaline.base import errors
 
 COMMAND = "python -m benchmarks.busy"
 ASLEEP = {"GOMP_SPINCOUNT": "5000"}
 ROUNDS = 2
 STEP = """
-import time, torch
-from benchmarks.step import Step, quick_recipe
-step = Step(quick_recipe(precision="portable"), device="cpu")
+import time
+from benchmarks.step import Step
+from dermaline.params.recipe import read_recipe
+step = Step(read_recipe("lite0"), device="cpu")
 batch = step.batch(32, (96, 128))
 step(*batch)
 steps, start = 0, time.perf_counter()
@@ -34,14 +35,13 @@ print((time.perf_counter() - start) / steps)
 
 
 def main() -> None:
-    rounds = []
+    cores, rounds = os.cpu_count() or 1, []
     for _ in range(ROUNDS):
         alone = [seconds({}), seconds(ASLEEP)]
-        with busy(os.cpu_count() - 1):
+        with busy(cores - 1):
             rounds.append([*alone, seconds({}), seconds(ASLEEP)])
     awake, asleep, awake_beside, asleep_beside = np.array(rounds).T
-    others, cores = os.cpu_count() - 1, os.cpu_count()
-    beside = f"seconds of a step of lite0, with {others} of {cores} cores busy otherwise / with none"
+    beside = f"seconds of a step of lite0, with {cores - 1} of {cores} cores busy otherwise / with none"
     (setting,) = ("=".join(pair) for pair in ASLEEP.items())
     keep(
         [
@@ -53,11 +53,9 @@ def main() -> None:
 
 
 def seconds(settings: dict[str, str]) -> float:
-    """Of a step, in a process of its own: OpenMP reads its settings once."""
+    """Of a step under these settings of OpenMP alone."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    command = [sys.executable, "-c", STEP]
-    done = subprocess.run(command, env=environment | settings, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    return printed_by(STEP, environment | settings)
 
 
 @contextmanager

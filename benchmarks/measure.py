@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -34,6 +36,13 @@ def in_turns(actions: Sequence[Callable[[], object]], rounds: int, warm_up: int 
         for action in actions:
             action()
     return np.array([[seconds(action) for action in actions] for _ in range(rounds)])
+
+
+def printed_by(code: str, environment: dict[str, str] | None = None) -> float:
+    """The number that a program prints last, run in a process of its own: some settings are read once a process."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 def row(

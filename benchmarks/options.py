@@ -3,7 +3,6 @@
 Each row is the step without the option divided by the step with it, everything else as the pipeline has it.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.measure import Row, in_turns, keep, row, seconds
+from benchmarks.measure import Row, in_turns, keep, printed_by, row, seconds
 from benchmarks.step import Step, quick_recipe
 from dermaline.base import errors
 from dermaline.params.recipe import Recipe
@@ -73,8 +72,7 @@ def own_process(backbone: str, without: list[str]) -> float:
         from benchmarks.options import BATCH, ROUNDS, SIZE, Step, in_turns, np, partial, quick_recipe, steps
         step = Step(quick_recipe(backbone="{backbone}", size=SIZE))
         print(np.median(in_turns([partial(steps, step, step.batch(BATCH, SIZE))], ROUNDS)))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    return printed_by(code)
 
 
 def on_one_thread(action: Callable[[], None]) -> None:
