@@ -300,7 +300,7 @@ def test_the_example_decodes_as_the_pipeline_does(exported):
     "code",
     [
         "import dermaline.exporting.precision",
-        "import benchmarks.load",
+        pytest.param("import benchmarks.load", marks=pytest.mark.slow),
         f"import runpy; runpy.run_path({str(EXAMPLE)!r})",
     ],
     ids=["dermaline", "benchmark", "example"],

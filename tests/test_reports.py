@@ -1,5 +1,6 @@
 """What a training shows while it runs: the table that grows, the bar, and TensorBoard's event files."""
 
+import contextlib
 import math
 import os
 import pty
@@ -7,7 +8,6 @@ import re
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dermaline.compute import setup_fabric
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.loop import Trainer
+from dermaline.training.reports import EpochReports
 
 EPOCHS = 4
-TABLE = "plots/training/lite0.csv"
 
 
 @pytest.fixture(scope="module")
@@ -42,32 +42,36 @@ def started(project: Path, **options) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=project, env=environment(project), **options)
 
 
-def rows_seen(project: Path, training: subprocess.Popen, until: int) -> list[int]:
-    """How many epochs the table had, each number once, until there were so many or the training ended."""
-    seen = []
-    while training.poll() is None and (not seen or seen[-1] < until):
-        rows = len(pd.read_csv(project / TABLE)) if (project / TABLE).exists() else 0
-        seen += [rows] if rows and rows not in seen else []
-        time.sleep(0.02)
-    return seen
+def test_the_table_grows_by_a_row_an_epoch_and_a_resumed_training_keeps_its_rows(monkeypatch, tmp_path):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    path, events = tmp_path / "lite0.csv", tmp_path / "events"
 
+    def rows_seen(until: int) -> list[int]:
+        """Train until the table has so many rows; how many it had each time that it was written."""
+        write, seen = EpochReports(path, events), []
 
-def test_the_table_grows_by_a_row_an_epoch_and_a_resumed_training_keeps_its_rows(project):
-    training = started(project, stdout=subprocess.DEVNULL)
-    assert rows_seen(project, training, 2) == [1, 2]
-    training.kill()
-    training.wait()
-    before = pd.read_csv(project / TABLE)
-    (project / TABLE).unlink()  # as DVC does before it runs the stage again
-    training = started(project, stdout=subprocess.DEVNULL)
-    seen = rows_seen(project, training, EPOCHS)
-    assert training.wait() == 0
-    assert seen[0] == len(before)
-    table = pd.read_csv(project / TABLE)
-    assert table.epoch.tolist() == list(range(1, EPOCHS + 1))
+        def report(history: pd.DataFrame) -> None:
+            write(history)
+            seen.append(len(pd.read_csv(path)))
+            if seen[-1] == until:
+                raise KeyboardInterrupt
+
+        fabric, recipe = setup_fabric("cpu", "32-true"), tiny.recipe()
+        training = Trainer(
+            recipe, tiny.examples(48, 0), tiny.examples(14, 1), fabric, ResumeCheckpoint("table"), report
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            training.run()
+        return seen
+
+    assert rows_seen(2) == [1, 2]
+    before = pd.read_csv(path)
+    path.unlink()  # as DVC does before it runs the stage again
+    assert rows_seen(9) == [2, 3]
+    table = pd.read_csv(path)
+    assert table.epoch.tolist() == [1, 2, 3]
     assert table.kept.sum() == 1
-    pd.testing.assert_frame_equal(table.head(len(before)).drop(columns="kept"), before.drop(columns="kept"))
-    (events,) = (project / "runs").iterdir()
+    pd.testing.assert_frame_equal(table.head(2).drop(columns="kept"), before.drop(columns="kept"))
     told = EventAccumulator(str(events)).Reload()
     assert set(told.Tags()["scalars"]) == set(table.columns) - {"epoch", "phase", "kept"}
     for name in told.Tags()["scalars"]:
