@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
+
+from dermaline.base.stopping import held_back
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
 MAX_WORKERS = 32  # more than that wait for the disk
@@ -26,10 +28,11 @@ def processes(workers: int | None = None) -> ProcessPoolExecutor:
 
 def mapped(
     work: Callable[[Task], Result], tasks: Sequence[Task], chunk: int = 1, workers: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """What `work` makes of each task, in their order, by `workers` processes that are handed `chunk` tasks at a time.
 
-    What one process would do alone is done by this one: another takes a second to start.
+    What one process would do alone is done by this one: another takes a second to start. Who stops before the end is to
+    close it, or what waits is still done.
     """
     if workers == 1 or len(tasks) <= chunk:
         yield from map(work, tasks)
@@ -44,7 +47,8 @@ class _Pool(ProcessPoolExecutor):
     def submit(self, *work: object, **options: object) -> Future:
         heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started now inherits this
         try:
-            return super().submit(*work, **options)
+            with held_back():  # another thread may hear it all the same, and a worker is told its work after its start
+                return super().submit(*work, **options)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 

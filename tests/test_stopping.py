@@ -83,6 +83,36 @@ def test_a_stop_that_a_library_catches_ends_the_process_all_the_same(tmp_path, b
     assert done.stderr == "stopped; run it again to go on\n"
 
 
+WORKERS = """
+import os, signal, threading, time
+from multiprocessing import util
+from dermaline.base import errors
+from dermaline.pool import mapped
+
+def starts(program, arguments, descriptors):
+    begun.append(start(program, arguments, descriptors))
+    if len(begun) == 3:  # Python's own process that watches semaphores, the first worker, and now the second
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)  # until the thread has heard it
+    return begun[-1]
+
+def main():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()  # hears what the main thread does not
+    list(mapped(chr, range(9), workers=2))
+
+if __name__ == "__main__":
+    begun, start = [], util.spawnv_passfds
+    util.spawnv_passfds = starts
+    errors.run(main)
+"""
+
+
+def test_ctrl_c_at_the_start_of_a_worker_is_one_line(tmp_path):
+    (tmp_path / "work.py").write_text(WORKERS)
+    done = subprocess.run([sys.executable, "work.py"], env=environment(tmp_path), cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"stopped; run it again to go on\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5])
 def test_ctrl_c_while_a_stage_imports_its_libraries_is_one_line(tmp_path, after):

@@ -4,6 +4,9 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 LINE = b"stopped; run it again to go on\n"
@@ -40,13 +43,30 @@ def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     os.write(2, LINE)  # `print` may be what was interrupted
     _told.append(128 + number)
-    end_if_stopped()
+    raise SystemExit(128 + number)
 
 
 def end_if_stopped() -> None:
     """End this process if it was stopped: a library may have caught what the signal raised, and gone on."""
     if _told:
         raise SystemExit(_told[0])
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM wait: for what must not be left half begun, the start of a process above all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python answers signals in the main thread alone
+        return
+    came: list[int] = []
+    answers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, answer in answers.items():
+            signal.signal(number, answer)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def end_with_parent(number: int) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def pack(
     work = partial(_pack_chunk, target, decoder)
     bad: dict[str, str] = {}
     progress = tqdm(total=len(ids), unit="image", desc=target.name, disable=None)
-    with progress:
-        for (_, chunk, _), problems in zip(chunks, mapped(work, chunks), strict=True):
+    with progress, closing(mapped(work, chunks)) as done:
+        for (_, chunk, _), problems in zip(chunks, done, strict=True):
             bad.update(problems)
             progress.update(len(chunk))
     return bad

@@ -3,7 +3,8 @@
 Everything follows from `data.synthetic`: the same parameters give the same bytes, on however many cores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,12 +45,12 @@ def fetch(data: Data, folder: Path, workers: int | None = None) -> None:
     plan = planned(synthetic.images, synthetic.seed)
     with archive.writing(folder) as raw:
         bar = tqdm(total=synthetic.images, desc="drawing", unit="image", disable=None)
-        for photos in drawn(plan, synthetic.size, synthetic.seed, workers):
-            for image_id, jpeg, png in photos:
-                raw.add_image(image_id, jpeg)
-                raw.add_mask(image_id, png)
-            bar.update(len(photos))
-        bar.close()
+        with bar, closing(drawn(plan, synthetic.size, synthetic.seed, workers)) as done:
+            for photos in done:
+                for image_id, jpeg, png in photos:
+                    raw.add_image(image_id, jpeg)
+                    raw.add_mask(image_id, png)
+                bar.update(len(photos))
         raw.write_table(table(plan, synthetic.seed))
 
 
@@ -131,6 +132,8 @@ def photographed(lesion: Lesion, size: tuple[int, int], seed: int) -> list[Photo
     return photos
 
 
-def drawn(plan: list[Lesion], size: tuple[int, int], seed: int, workers: int | None) -> Iterator[list[Photo]]:
+def drawn(
+    plan: list[Lesion], size: tuple[int, int], seed: int, workers: int | None
+) -> Generator[list[Photo], None, None]:
     """Each lesion's photographs, in the order of `plan`."""
     return mapped(partial(photographed, size=size, seed=seed), plan, chunk=8, workers=workers)
