@@ -3,6 +3,7 @@
 import fakes
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 from closure import ROOT
@@ -145,3 +146,11 @@ def test_the_stage_writes_the_folder_whole(tmp_path, monkeypatch):
     assert len(written) == 14
     assert {"roc", "slices", "training_lite0", "augmentation", "samples"} <= written
     assert not list((tmp_path / "plots").glob(".*"))
+
+
+def test_a_class_of_nearly_as_many_images_is_drawn_beside_the_other_not_over_it():
+    counts = pd.Series({"nv": 944, "bkl": 157, "mel": 156, "df": 17, "vasc": 850})
+    across = diagnostics.apart(counts)
+    assert across[["df", "mel", "vasc"]].tolist() == counts[["df", "mel", "vasc"]].tolist()
+    assert across.sort_values().pct_change().min() > 0.1
+    assert (across / counts).max() < 1.15

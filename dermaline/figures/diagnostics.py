@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.figures import style
 
+BESIDE = 1.12  # times as far along an axis of logarithms: a marker's width
+
 
 @style.figure
 def confusion_matrix(rows: pd.DataFrame, share: bool) -> Figure:
@@ -151,15 +153,24 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
     axes = drawn.add_subplot()
     style.plain_log_axis(axes)
     looks = style.looks(palette)
-    for name, row in classes.set_index("class").iterrows():
-        if row["train_images"] and np.isfinite(row["f1"]):
-            axes.vlines(row["train_images"], row["f1_low"], row["f1_high"], color=looks[name]["color"])
-            label = f"{DIAGNOSES[name]} {row['train_images']:,.0f}"
-            axes.plot(row["train_images"], row["f1"], label=label, **looks[name] | {"linestyle": "", "markersize": 7})
+    shown = classes[(classes["train_images"] > 0) & np.isfinite(classes["f1"])].set_index("class")
+    across = apart(shown["train_images"])
+    for name, row in shown.iterrows():
+        axes.vlines(across[name], row["f1_low"], row["f1_high"], color=looks[name]["color"])
+        label = f"{DIAGNOSES[name]} {row['train_images']:,.0f}"
+        axes.plot(across[name], row["f1"], label=label, **looks[name] | {"linestyle": "", "markersize": 7})
     style.unit_axis(axes, "y")
     axes.set(xlabel="Training images", ylabel=f"F1 on {classes['support'].sum():,} test images, 95 % interval")
     style.legend_below(drawn, axes)
     return drawn
+
+
+def apart(counts: pd.Series) -> pd.Series:
+    """Where counts are drawn on an axis of logarithms: one that would hide the one before is moved to its right."""
+    ascending = counts.sort_values(kind="stable").astype(float)
+    for place in range(1, len(ascending)):
+        ascending.iloc[place] = max(ascending.iloc[place], ascending.iloc[place - 1] * BESIDE)
+    return ascending
 
 
 @style.figure
