@@ -1,7 +1,8 @@
 """From files to a table: `python -m benchmarks.predicting [--images N]`.
 
 The command `predict` with the released models on a zip of JPEGs of 600x450 (its start, decoding and, for onnxruntime,
-tracing included), beside the same networks on one batch that is decoded already; and both backends on that batch.
+tracing included), beside the same networks on one batch that is decoded already; on that batch both backends, and the
+networks as they were trained.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from benchmarks.measure import Row, draw, in_turns, keep, row, seconds
 from dermaline.base import errors
 from dermaline.commands.chosen_models import BACKENDS, choose, in_backend
 from dermaline.inference.ensemble import Ensemble, load_ensemble
+from dermaline.models import model_io
 from dermaline.params import whole
 from dermaline.user_files import photographs
 
@@ -36,16 +38,25 @@ def main() -> None:
         archive = Path(folder, "raw/images.zip")
         found = photographs.find([archive])
         block = photographs.block_of(found[: photographs.BLOCK], ensemble.prepared_sizes[:1], 50)
-        resident = in_turns([partial(apply, of[name], block) for name in BACKENDS], ROUNDS).T / len(block.image_ids)
-        medians = dict(zip(BACKENDS, np.median(resident, axis=1), strict=True))
-        claim = "seconds an image, released models on the CPU, one resident batch: torch / onnxruntime"
-        rows = [row(claim, resident[0] / resident[1], "", command, **in_ms(medians))]
+        tried = [*of.values(), as_trained(ensemble, selection.folders)]
+        resident = in_turns([partial(apply, one, block) for one in tried], ROUNDS).T / len(block.image_ids)
+        medians = dict(zip([*BACKENDS, "as_trained"], np.median(resident, axis=1), strict=True))
+        claim = "seconds an image, released models on the CPU, one resident batch: "
+        rows = [row(f"{claim}torch / onnxruntime", resident[0] / resident[1], "", command, **in_ms(medians))]
+        rows += [row(f"{claim}as trained / with batch norm folded", resident[2] / resident[0], "", command)]
         for name in BACKENDS:
             whole_way = seconds(partial(of_files, archive, Path(folder, "out.csv"), name)) / count
             again = in_turns([partial(apply, of[name], block)], 2, warm_up=0)[:, 0] / len(block.image_ids)
             both = np.array([medians[name], *again])  # before and after: the machine may have become another
             rows.append(of_rate(name, count, both / whole_way, command, whole_way))
     keep(rows)
+
+
+def as_trained(ensemble: Ensemble, folders: list[Path]) -> Ensemble:
+    """The same with batch norm as a step of its own."""
+    networks = [model_io.load(folder)[0] for folder in folders]
+    pairs = zip(ensemble.members, networks, strict=True)
+    return ensemble._replace(members=[member._replace(network=network) for member, network in pairs])
 
 
 def apply(ensemble: Ensemble, block: photographs.Block) -> None:

@@ -68,7 +68,7 @@ def load_member(folder: Path, device: str, options: Predict, *, portable: bool =
     """
     precision = model_io.recipe(folder).precision
     fabric = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
-    network, recipe = model_io.load(folder)
+    network, recipe = model_io.load_to_predict(folder)
     network.to(fabric.device)
     tta = views.tta_views(options.tta, network, input_size(recipe))
     return Member(network, recipe, fabric, views.scales(recipe, options, tta), options)

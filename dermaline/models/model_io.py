@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing, rounded, write_json
+from dermaline.models.folding import folded
 from dermaline.models.model_info import read_model_info
-from dermaline.models.network import Network
+from dermaline.models.network import Network, input_size
 from dermaline.models.weights import read_tensors
 from dermaline.params.recipe import Recipe
 
@@ -54,6 +55,12 @@ def load(folder: Path) -> tuple[Network, Recipe]:
             f"{folder}: weights and recipe do not match ({str(problem).splitlines()[1].strip()})"
         ) from None
     return network.eval(), found
+
+
+def load_to_predict(folder: Path) -> tuple[Network, Recipe]:
+    """As `load`, with batch norm folded into the convolutions: to be applied, not to be trained."""
+    network, found = load(folder)
+    return folded(network, input_size(found)), found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
 from dermaline.data.photographs import resized
+from dermaline.models.folding import folded
 from dermaline.models.normalise import Normalise
 from dermaline.models.weights import load_pretrained
 
@@ -53,4 +54,4 @@ class Extractor(NamedTuple):
 
 def extractor(size: Size, device: torch.device) -> Extractor:
     """An extractor on a device; raises a `DermalineError` if the weights can't be had."""
-    return Extractor(Features().to(device), device, size)
+    return Extractor(folded(Features(), size).to(device), device, size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import read_json, replacing, write_json
 from dermaline.compute import setup_fabric
+from dermaline.models.folding import folded
 from dermaline.models.normalise import Normalise
 from dermaline.models.weights import load_pretrained, read_tensors
 from dermaline.params.segment import Segment
@@ -72,8 +73,9 @@ def load(folder: Path, device: str, *, portable: bool = True) -> tuple[Segment, 
         precision = options.precision
         fabric = setup_fabric(device, precision if portable or precision != "portable" else "32-true")
         for number in range(known["networks"]):
-            networks.append(UNet(options, pretrained=False).eval())
-            networks[-1].load_state_dict(read_tensors(folder / _name(number)))
+            network = UNet(options, pretrained=False).eval()
+            network.load_state_dict(read_tensors(folder / _name(number)))
+            networks.append(folded(network, options.size))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise DermalineError(f"{folder}: no trained U-Nets ({reason}); run the segment stage") from None

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
-from skimage.color import rgb2hsv
 from skimage.filters import threshold_otsu
 
 from dermaline.base.classes import CLASSES
@@ -56,7 +56,7 @@ def by_threshold(image: NDArray[np.uint8]) -> dict[str, Mask]:
 
     A lesion is darker in blue, and more saturated.
     """
-    blue, saturation = image[..., 2], (rgb2hsv(image)[..., 1] * 255).round().astype(np.uint8)
+    blue, saturation = image[..., 2], np.asarray(Image.fromarray(image).convert("HSV"))[..., 1]
     return dict(zip(THRESHOLDS, (blue <= threshold_otsu(blue), saturation > threshold_otsu(saturation)), strict=True))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from dermaline.base.files import from_root
-from dermaline.models.model_io import load
+from dermaline.models.model_io import load_to_predict
 from dermaline.models.network import Network
 
 
@@ -18,7 +18,7 @@ class Teachers:
     """Trained networks; called as one, they give the mean of their probabilities."""
 
     def __init__(self, folders: Sequence[str], device: torch.device) -> None:
-        self.networks: list[Network] = [load(from_root(Path(folder)))[0].to(device) for folder in folders]
+        self.networks: list[Network] = [load_to_predict(from_root(Path(folder)))[0].to(device) for folder in folders]
 
     def __call__(self, pixels: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
         """float32 [B, 7], rows sum to 1, of what a network is called with; no gradients."""
