@@ -15,6 +15,7 @@ import pytest
 import tiny
 from closure import ROOT
 
+from dermaline.evaluation import tables
 from dermaline.models import model_io
 from dermaline.models.network import Network
 from stages import evaluate
@@ -55,12 +56,16 @@ def project(tmp_path, monkeypatch):
 def test_every_cell_runs_and_agrees_with_the_run(project, capsys):
     names = run_notebook()
     assert capsys.readouterr().out.startswith("photographs\n")
-    right = (names["test"]["dx"] == names["test"]["predicted"]).mean()
+    assert names["decision"].likelihood_ratios.power > 0.1  # age counts
+    test = names["test"]
+    right = (test["dx"] == test["predicted"]).mean()
     assert right == pytest.approx(names["final"]["accuracy"], abs=1e-6)
+    surprise = -np.log([row[row["dx"]] for row in test.to_dict("records")]).mean()
+    assert surprise == pytest.approx(names["final"]["nll"], abs=1e-5)
     assert (names["now"] == names["committed"]).all()
     assert names["now"]["accuracy"] == pytest.approx(names["experiments"]["accuracy"][0])
     assert {column: len(maps) for column, maps in names["maps"].items()} == {"predicted": 4, "dx": 4}
-    found = names["melanomas"]["suspected"].mean()
+    found = names["melanomas"][tables.SUSPECTED].mean()
     point = list(json.loads((project / "metrics/details.json").read_text()).values())[-1]["melanoma_operating_point"]
     assert found == pytest.approx(point["melanoma_sensitivity"], abs=1e-6)
     assert names["leaked"](names["index"], names["index"]["split"]) == 0

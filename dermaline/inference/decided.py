@@ -39,10 +39,10 @@ def decide(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: Ev
     """
     val, test = (_of_split(members, split) for split in tables.SPLITS)
     decision = _fitted(val, train, options)
-    seen = _applied(decision, val)
+    seen = applied(decision, val)
     for doubt in doubts(tables.truth(seen), tables.probabilities(seen), decision, options):
         print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
-    images = _applied(decision, test)
+    images = applied(decision, test)
     lesions = tables.by_lesion(images)
     averaged = tables.probabilities(lesions)
     bare = {name: table.drop(columns=list(words.COLUMNS), errors="ignore") for name, table in test.items()}
@@ -51,7 +51,7 @@ def decide(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: Ev
         val=seen,
         test=images,
         lesions=tables.decided(lesions, averaged, decision.diagnose(averaged)),
-        alone=_applied(decision, bare) if decision.likelihood_ratios else None,
+        alone=applied(decision, bare) if decision.likelihood_ratios else None,
     )
 
 
@@ -83,7 +83,7 @@ def cross_fitted(
             seen, unseen = ({name: table[rows] for name, table in val.items()} for rows in (fitted_on, ~fitted_on))
             names = choose(seen)
             seen, unseen = ({name: of[name] for name in names} for of in (seen, unseen))
-            found = _applied(_fitted(seen, train, options), unseen)
+            found = applied(_fitted(seen, train, options), unseen)
             parts.append(found.assign(image_id=found["image_id"] + f" in deal {deal}"))
     return pd.concat(parts)
 
@@ -120,7 +120,8 @@ def _fitted(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: E
     return fit(models, tables.truth(first), raw, train, options, first["group"].to_numpy(), encode(first))
 
 
-def _applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def applied(decision: Decision, members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of some members, see `decide`, as a fitted decision decides on them (see `evaluation.tables`)."""
     raw = [tables.probabilities(table) for table in members.values()]
     first = next(iter(members.values()))
     probabilities, predicted = decision.apply(raw, encode(first))
