@@ -45,12 +45,12 @@ class _Pool(ProcessPoolExecutor):
     """Its workers do not hear Ctrl-C, which is the parent's to answer: one line then says it, not one of each."""
 
     def submit(self, *work: object, **options: object) -> Future:
-        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started now inherits this
-        try:
-            with held_back():  # another thread may hear it all the same, and a worker is told its work after its start
+        with held_back():  # another thread may hear it all the same, and a worker is told its work after its start
+            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started now inherits this
+            try:
                 return super().submit(*work, **options)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
     def __exit__(self, kind: type[BaseException] | None, *problem: object) -> None:
         self.shutdown(cancel_futures=kind is not None)  # who was stopped does not wait for work that waits itself

@@ -59,8 +59,11 @@ def held_back() -> Iterator[None]:
         yield  # Python answers signals in the main thread alone
         return
     came: list[int] = []
-    answers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
+    answers = {}
     try:
+        for number in SIGNALS:
+            answers[number] = signal.getsignal(number)
+            signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
         for number, answer in answers.items():
