@@ -255,6 +255,8 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
         ({"sed": [0]}, "unknown key 'sed'; did you mean"),
         ({"rows": [TINY["rows"][0] | {"set": {"split.folds": 3}}]}, "split.folds is set for all rows"),
         ({"set": {"recipe.seed": 3}}, "recipe.seed can't be set; state seeds"),
+        ({"set": {"train.lr": 1}}, "train.lr can't be set, a campaign does not look at it; recipe.KEY is what can"),
+        ({"set": {"prepare.size": [48, 64]}}, "prepare.size can't be set, .*; keys of recipe, split, .* are what can"),
     ],
 )
 def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):

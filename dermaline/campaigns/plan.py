@@ -19,6 +19,8 @@ from dermaline.params import whole
 from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.whole import Params
 
+SETTABLE = ("recipe", "split", "predict", "evaluate", "compute")  # the images are packed before a campaign
+
 
 class Row(Section):
     """One line of the table: a recipe, or several as an ensemble, and what is set otherwise for it."""
@@ -35,7 +37,7 @@ class Campaign(Section):
     split: Literal["val", "test"]  # whose images are scored
     seeds: list[Seed]
     folds: bool = False  # a cross-validation: with each seed once for each of `split.folds` folds
-    set: dict[str, Any]  # for every row: a dotted key of params.yaml, or recipe.KEY of its own recipes, and its value
+    set: dict[str, Any]  # for every row: a dotted key of one of `SETTABLE` (`recipe`: its own recipes), and its value
     rows: list[Row]
 
 
@@ -89,9 +91,12 @@ def read(path: Path) -> Campaign:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
     if campaign.folds and any(key in row.set for row in campaign.rows for key in ("split.fold", "split.folds")):
         raise DermalineError(f"{path}: with folds: true, split.folds is set for all rows, and split.fold for none")
-    for key in ("recipe.seed", "ensemble"):
-        if any(key in place.set for place in (campaign, *campaign.rows)):
+    for key in sorted({key for place in (campaign, *campaign.rows) for key in place.set}):
+        if key in ("recipe.seed", "ensemble"):
             raise DermalineError(f"{path}: {key} can't be set; state seeds, and recipes for each row")
+        if key.split(".")[0] not in SETTABLE:
+            instead = "recipe.KEY is" if key.startswith("train.") else f"keys of {', '.join(SETTABLE)} are"
+            raise DermalineError(f"{path}: {key} can't be set, a campaign does not look at it; {instead} what can")
     return campaign
 
 
