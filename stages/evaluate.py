@@ -3,8 +3,7 @@
 Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of the final model (the ensemble, or the
 only recipe) it writes the key metrics: metrics/val.json, decided by what was fitted on the other half of val, to choose
 by, and metrics/test.json, to report. plots/evaluation/models.csv compares all models on val; the tables beside it are
-of the test. metrics/details.json has every score with its interval, and metrics/decision.json what the final model
-needs to be used on new images.
+of the test. metrics/details.json has every score with its interval, metrics/decision.json what new images need.
 """
 
 from pathlib import Path
@@ -57,6 +56,8 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
     point = {key: summary.operating_point(one) for key, one in called.items() if fitted and one is not None}
     ends = compared[[f"{name}{end}" for name in compare.COMPARED for end in ("_low", "_high")]].dropna().to_dict()
     at_threshold = summary.at_threshold(summary.operating_point(val)) if fitted else {}
+    if (alone := model.alone) is not None and (held := model.decision.sets(tables.probabilities(alone))) is not None:
+        point["sets_without_metadata"] = uncertainty.set_scores(alone, held)
     return {
         "image_level": summary.scores(model.test, options),
         "lesion_averaged": summary.scores(model.lesions, options),

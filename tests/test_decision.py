@@ -141,6 +141,18 @@ def test_a_decision_keeps_the_calibration_that_was_fitted(kind, tmp_path):
     assert len(factors) == (1 if kind in ("none", "temperature") else 7)
 
 
+def test_the_factor_of_a_class_that_training_lacks_keeps_its_digits():
+    """Its prior is that of one image, and the factor the square of it."""
+    logits, truth = drawn(500)
+    train = pd.DataFrame({"dx": [name for name in CLASSES if name != "df" for _ in range(2000)]})
+    prior = np.where(np.array(CLASSES) == "df", 1, 2000) / 12001
+    raw = softmax(np.where(truth[:, None] == 3, -9, logits) - 2 * np.log(prior), axis=1)  # more than undone
+    made = decision.fit({"a": ""}, np.where(truth == 3, 5, truth), [raw], train, options(calibration="prior"))
+    powers = np.log(list(made.factors.values())) / np.log(prior)
+    assert powers.min() > 1.5
+    assert powers == pytest.approx(powers[0], abs=1e-5)
+
+
 def right(count, confidence=0.9):
     """Rows of six classes that are all right, and all as sure."""
     truth = np.arange(count) % 6

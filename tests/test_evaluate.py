@@ -102,6 +102,12 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     assert (alone != suspected).any()
     assert point["melanoma_sensitivity"] == pytest.approx(alone[melanoma].mean(), abs=1e-6)
     assert point["melanoma_specificity"] == pytest.approx(1 - alone[~melanoma].mean(), abs=1e-6)
+    bare, told = made.apply(members)[0], details["sets_without_metadata"]
+    held = made.set_rule.members(bare, made.diagnose(bare))
+    group = pd.read_csv(folder / "data/predictions/lite0.csv").query("split == 'test'")["group"].to_numpy()
+    right = pd.Series(held[np.arange(len(held)), actual.map(list(CLASSES).index)]).groupby(group)
+    assert told["coverage"] == pytest.approx(right.mean().mean(), abs=1e-6)
+    assert told["coverage_low"] < told["coverage"] < told["coverage_high"]
 
 
 def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):

@@ -106,6 +106,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "precision": f"{flagged * share / (flagged * share + called * (1 - share)):.0%}",
         "promised": f"{percent(rule.coverage)} of the lesions{' of each diagnosis' if rule.by_class else ''}",
         "single": reporting.single_sets(run.sets, rule),
+        "bare": f"{bare}. " if (bare := reporting.bare_sets(run.final.get("sets_without_metadata"))) else "",
         "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",
         "scored": int(run.slices["note"].isna().sum()) - 1,
         "slice_count": len(run.slices) - 1,

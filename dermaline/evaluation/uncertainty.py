@@ -113,6 +113,15 @@ def set_rows(table: pd.DataFrame, sets: Mapping[tuple[str, float], Bools], index
     )
 
 
+def set_scores(table: pd.DataFrame, held: Bools) -> dict[str, float]:
+    """The numbers of a row of `set_rows`, from `images` on, of all rows of a table and their sets, [N, C].
+
+    What has no value is left out.
+    """
+    told = _set_scores(tables.truth(table), held, pd.factorize(table["group"])[0])
+    return {name: value for name, value in told.items() if np.isfinite(value)}
+
+
 def _set_scores(truth: Ints, held: Bools, group: Ints) -> dict[str, float]:
     size, right = held.sum(axis=1), held[np.arange(len(truth)), truth]
     columns = {"coverage": right, "size": size, "single": size == 1, "single_coverage": right & (size == 1)}

@@ -204,7 +204,7 @@ def _mean(members: Sequence[Floats], temperatures: Sequence[float]) -> Floats:
 
 
 def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluate) -> tuple[float, Floats]:
-    """The temperature of the mean, and the classes' factors."""
+    """The temperature of the mean, and the classes' factors, to `DIGITS` significant digits."""
     temperature, factors = 1.0, np.ones(len(prior))
     if options.calibration == "temperature":
         temperature = fit_temperature(truth, mixed)
@@ -213,7 +213,7 @@ def _fit_calibration(truth: Ints, mixed: Floats, prior: Floats, options: Evaluat
         factors = prior**prior_exponent
     if options.calibration == "vector":
         temperature, factors = fit_temperature_and_factors(truth, mixed)
-    return _kept(temperature), factors.round(DIGITS)
+    return _kept(temperature), np.array([float(f"{factor:.{DIGITS}g}") for factor in factors])  # some are tiny
 
 
 def fit_tau(truth: Ints, probabilities: Floats, prior: Floats) -> float:

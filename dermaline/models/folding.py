@@ -1,4 +1,7 @@
-"""Batch norm folded into the convolutions before it, which makes a trained network quicker, and changes no answer."""
+"""Batch norm folded into the convolutions before it, which makes a trained network quicker.
+
+Its answers change by rounding alone: in fp32 by a millionth, in bf16 by about as much as bf16 itself does.
+"""
 
 from copy import deepcopy
 from itertools import pairwise

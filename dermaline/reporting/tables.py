@@ -161,6 +161,15 @@ def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
     return f"{own['single']:.0%} of the sets have one diagnosis, and {own['single_coverage']:.0%} of these are right"
 
 
+def bare_sets(scores: Mapping[str, float] | None) -> str:
+    """How often these sets hold the true diagnosis where age, sex and place are not known, if they are looked at."""
+    if not scores:
+        return ""
+    held = with_flat_ends(scores, "coverage")
+    what = f"they hold it for {held} of the lesions, and name {scores['size']:.2f} diagnoses"
+    return f"Where age, sex and place are not known, {what}"
+
+
 def differing_slices(slices: pd.DataFrame) -> Table:
     """The slices that are shown to differ from the rest."""
     rows = []
