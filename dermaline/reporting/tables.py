@@ -166,7 +166,7 @@ def bare_sets(scores: Mapping[str, float] | None) -> str:
     if not scores:
         return ""
     held = with_flat_ends(scores, "coverage")
-    what = f"they hold it for {held} of the lesions, and name {scores['size']:.2f} diagnoses"
+    what = f"the sets hold the true diagnosis for {held} of the lesions, and name {scores['size']:.2f} diagnoses"
     return f"Where age, sex and place are not known, {what}"
 
 
