@@ -29,9 +29,8 @@ def folded(network: Net, size: Size) -> Net:
     quick = deepcopy(network)
     for module in list(quick.modules()):
         for (name, layer), (after, norm) in pairwise(list(module.named_children())):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                if layer.out_channels != norm.num_features:
-                    continue
+            pair = isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            if pair and layer.out_channels == norm.num_features:
                 setattr(module, name, fuse_conv_bn_eval(layer, norm))
                 setattr(module, after, getattr(norm, "act", nn.Identity()))  # timm's norms have an activation
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))

@@ -183,7 +183,7 @@ def doubt(run: Run) -> Section:
         caption = f"The sets that `predict` gives, by diagnosis; {percent(rule.coverage)} is promised"
         blocks.append(Captioned(tables.chosen_sets(sets, rule), caption))
         bare = tables.bare_sets(run.final.get("sets_without_metadata"))
-        said = (tables.single_sets(sets, rule), "A set of one is no sure diagnosis", *([bare] if bare else ()))
+        said = filter(None, (tables.single_sets(sets, rule), "A set of one is no sure diagnosis", bare))
         blocks.append(Text(". ".join(said) + "."))
     return Section("doubt", "How sure it is", blocks)
 
