@@ -55,6 +55,7 @@ from dermaline.serving.uploads import SCAN, Upload
 NUMBERS = range(6)
 TOKEN = "correct-horse-battery"
 PART = b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 KNOWN = {"age": "70", "sex": "f", "localization": "posterior torso"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -128,6 +129,14 @@ def held(service: Service, gate: threading.Event) -> Service:
 
 def files(*numbers: int) -> list[tuple]:
     return [("images", (f"p{number}.jpg", photograph(number))) for number in numbers]
+
+
+def halved(pause):
+    """The body of a request for one photograph, with a pause within it."""
+    body = b"--b\r\n" + PART + photograph(1) + b"\r\n--b--\r\n"
+    yield body[:99]
+    pause()
+    yield body[99:]
 
 
 def error(response: httpx.Response) -> str:
@@ -276,10 +285,9 @@ def test_the_type_is_told_by_the_content_and_what_is_too_large_or_no_form_is_ref
     assert error(too_large).startswith("more than 10 MB")
     chunks = client.post("/predict", content=iter([bytes(10**6)] * 11), headers={"Content-Type": "multipart/form-data"})
     assert chunks.status_code in (400, 413)  # no length was said before
-    head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
-    form = {"Content-Type": "multipart/form-data; boundary=b"}
-    assert client.post("/predict", content=iter([head, *[bytes(10**6)] * 11]), headers=form).status_code == 413
-    assert client.post("/predict", content=head, headers=form).status_code == 400
+    head = b"--b\r\n" + PART
+    assert client.post("/predict", content=iter([head, *[bytes(10**6)] * 11]), headers=FORM).status_code == 413
+    assert client.post("/predict", content=head, headers=FORM).status_code == 400
     assert (many := client.post("/predict", files=files(1) * 17)).status_code == 400
     assert "Maximum number of files is 16" in error(many)
     assert error(post("a.jpg", photograph(1), field="other")) == "files belong in the field images"
@@ -389,12 +397,10 @@ def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):
             yield b"--b\r\n"
             time.sleep(1.4)
 
-        form = {"Content-Type": "multipart/form-data; boundary=b"}
-        assert client.post("/predict", content=dripping(), headers=form).status_code == 408
+        assert client.post("/predict", content=dripping(), headers=FORM).status_code == 408
 
 
 def test_an_upload_that_does_not_end_makes_room_for_others(service):
-    form = {"Content-Type": "multipart/form-data; boundary=b"}
     ended = threading.Event()
 
     def dripping():
@@ -402,7 +408,7 @@ def test_an_upload_that_does_not_end_makes_room_for_others(service):
             yield b"--b\r\n"
 
     with running(service, waiting=1, unhurried_seconds=0.5) as client, ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(client.post, "/predict", content=dripping(), headers=form)
+        slow = pool.submit(client.post, "/predict", content=dripping(), headers=FORM)
         wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
         refused = client.post("/predict", files=files(1))
         assert refused.status_code == 429
@@ -424,16 +430,8 @@ def test_connections_that_say_nothing_do_not_keep_others_out(service, monkeypatc
         begun = time.monotonic()
         assert silent[-1].recv(1) == b""  # its head never ended
         assert time.monotonic() - begun < 4
-        body = b"--b\r\n" + PART + photograph(1) + b"\r\n--b--\r\n"
-
-        def slowly():
-            yield body[:99]
-            time.sleep(2.5)
-            yield body[99:]
-
-        form = {"Content-Type": "multipart/form-data; boundary=b"}
         with httpx.Client(base_url=client.base_url, timeout=30) as other:  # whose connection is not about to be closed
-            answer = other.post("/predict", content=slowly(), headers=form)
+            answer = other.post("/predict", content=halved(lambda: time.sleep(2.5)), headers=FORM)
         assert answer.status_code == 200  # it has said what it wants
         for one in silent:
             one.close()
@@ -536,7 +534,16 @@ def test_what_was_accepted_is_answered_before_the_end(service):
         assert post.result().json()["images"][0]["name"] == "p1.jpg"
 
 
+def answers(address: str) -> bool:
+    """Whether a server can be reached."""
+    try:
+        return httpx.get(f"{address}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_the_command_serves_until_sigterm(project, tmp_path):
+    gate = threading.Event()
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     words = ["--last-run", "--device", "cpu", "--port", "0", "--token-file", str(tmp_path / "token"), "--tta", "none"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
@@ -546,10 +553,13 @@ def test_the_command_serves_until_sigterm(project, tmp_path):
         address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with ThreadPoolExecutor(1) as pool:
-            post = pool.submit(httpx.post, f"{address}/predict", files=files(*NUMBERS), headers=headers, timeout=60)
+            body = halved(lambda: gate.wait(20))
+            post = pool.submit(httpx.post, f"{address}/predict", content=body, headers=headers | FORM, timeout=60)
             wait_until(lambda: "dermaline_waiting 1.0" in httpx.get(f"{address}/metrics", headers=headers).text)
             process.send_signal(signal.SIGTERM)
-            assert len(post.result().json()["images"]) == len(NUMBERS)
+            wait_until(lambda: not answers(address))
+            gate.set()
+            assert post.result().json()["images"][0]["name"] == "a.jpg"
         assert process.wait(20) == -signal.SIGTERM
     finally:
         process.kill()
