@@ -25,10 +25,10 @@ from dermaline.ood import density, detector
 CPU = setup_fabric("cpu", "32-true")
 
 
-def decided(names: list[str]) -> None:
+def decided(names: list[str], **fitted: float) -> None:
     """Write metrics/decision.json as for these models."""
     models = {name: digest(Path("models", name, "model.safetensors")) for name in names}
-    plain(names).model_copy(update={"models": models}).save(Path("metrics/decision.json"))
+    plain(names).model_copy(update={"models": models, **fitted}).save(Path("metrics/decision.json"))
 
 
 @pytest.fixture
@@ -109,6 +109,30 @@ def test_another_released_model_stays(run):
     assert sorted(path.name for path in (run / "released").iterdir()) == ["decision.json", "lite0", "other"]
 
 
+def test_one_beside_is_used_by_its_name_with_its_own_decision(run):
+    write()
+    default = (run / "released/decision.json").read_bytes()
+    with pytest.raises(DermalineError, match="--beside: released/lite0 is used without a name"):
+        write(beside=True)
+    (run / "models/lite0").rename(run / "models/student")
+    details = json.loads((run / "metrics/details.json").read_text())
+    (run / "metrics/details.json").write_text(json.dumps({"student": details["lite0"]}))
+    decided(["student"], temperature=2.0)
+    write(beside=True)
+    assert (run / "released/decision.json").read_bytes() == default
+    assert choose([], None, False).folders == [Path("released/lite0")]
+    chosen = choose([Path("released/student")], None, False)
+    assert (chosen.folders, chosen.decision.temperature) == ([Path("released/student")], 2.0)
+    assert chosen.description == "released/student, decided by released/student/decision.json"
+    assert choose([Path("models/student")], None, False).decision.temperature == 1.0
+    together = choose([Path("released/student"), Path("released/lite0")], None, False)
+    assert together.description.startswith("plain mean of 2 models")
+    shutil.copytree(run / "models/student", run / "models/other")
+    decided(["student", "other"])
+    with pytest.raises(DermalineError, match="--beside takes one model, and the last run has student, other"):
+        write(beside=True)
+
+
 def test_the_detector_of_other_images_goes_with_the_models(run):
     facts = {"threshold": 3.0, "size": (32, 48), "prepared_size": (48, 64), "fit_images": 9, "val_lesions": 9}
     facts |= {"false_alarms": 0.01, "split": "aaaa"}
@@ -119,6 +143,10 @@ def test_the_detector_of_other_images_goes_with_the_models(run):
         assert copied.read_bytes() == (run / "models/out_of_distribution" / name).read_bytes()
     assert choose([], None, False).detector == Path("released/out_of_distribution")
     assert choose([], None, True).detector == Path("models/out_of_distribution")
+    shutil.copytree(run / "released/lite0", run / "released/alone")
+    assert choose([Path("released/alone")], None, False).detector is None  # no decision, nothing that goes with it
+    shutil.copy(run / "released/decision.json", run / "released/lite0")
+    assert choose([Path("released/lite0")], None, False).detector == Path("released/out_of_distribution")
     known = json.loads((run / "models/lite0/recipe.json").read_text())
     (run / "models/lite0/recipe.json").write_text(json.dumps(known | {"split": "bbbb"}))
     with pytest.raises(DermalineError, match="fitted on another split than the models"):

@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -102,7 +103,9 @@ def running(service: Service, token: str | None = None, **limits):
     wait_until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        # Sooner than the server, whose end of an idle connection a request could meet
+        idle = httpx.Limits(keepalive_expiry=1)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=idle) as client:
             client.server = server
             yield client
     finally:
@@ -239,18 +242,18 @@ def test_requests_at_once_are_one_inference_and_each_has_its_own_answer(client, 
         sizes.append(len(block.image_ids))
         return service.predictor(block, metadata)
 
-    with running(replace(service, predictor=counted), gather_seconds=0.3) as other:
+    together = len(NUMBERS) + 1  # with the first one, that tries the model
+    with running(replace(service, predictor=counted), gather_seconds=20, batch_images=together) as other:
         with ThreadPoolExecutor(6) as pool:
             posts = [pool.submit(other.post, "/predict", files=files(number)) for number in NUMBERS]
-            together = [post.result().json()["images"][0] for post in posts]
+            answers = [post.result().json()["images"][0] for post in posts]
         text = other.get("/metrics").text
-    for one, same in zip(alone, together, strict=True):
+    for one, same in zip(alone, answers, strict=True):
         assert one["name"] == same["name"]
         np.testing.assert_allclose(list(one["probabilities"].values()), list(same["probabilities"].values()), atol=2e-6)
-    assert sum(sizes) == len(NUMBERS) + 1  # and the first one, that tries the model
-    assert max(sizes) >= 3
+    assert sizes == [together]
     assert 'dermaline_requests_total{path="/predict",status="200"} 6.0' in text
-    assert f"dermaline_batch_images_sum {sum(sizes)}.0" in text
+    assert f"dermaline_batch_images_sum {together}.0" in text
 
 
 def test_a_photograph_that_cannot_be_used_is_named_in_its_place(client):
@@ -330,6 +333,7 @@ def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, proje
 
 def test_maps_are_made_of_few_photographs_at_once_and_are_those_of_each_alone(service, monkeypatch):
     seen, members = [], [*service.ensemble.members]
+    torch.manual_seed(1)  # with which the map of nv is not nought everywhere
     network = Network(members[0].recipe.model_copy(update={"metadata": "film"}), pretrained=False).eval()
     torch.nn.init.normal_(network.fusion.layers[-1].weight)
     members[0] = members[0]._replace(network=network)
@@ -386,7 +390,7 @@ def test_more_than_can_wait_are_told_when_to_come_back(service):
 
 def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):
     gate = threading.Event()
-    with running(held(service, gate), waiting=1, seconds=0.7) as client:
+    with running(held(service, gate), waiting=1, seconds=1.5) as client:
         late = client.post("/predict", files=files(1))
         assert (late.status_code, late.headers["Retry-After"]) == (503, "5")
         assert error(late).startswith("not answered in time")
@@ -395,26 +399,25 @@ def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):
 
         def dripping():
             yield b"--b\r\n"
-            time.sleep(1.4)
+            time.sleep(4)
 
         assert client.post("/predict", content=dripping(), headers=FORM).status_code == 408
 
 
-def test_an_upload_that_does_not_end_makes_room_for_others(service):
+@pytest.mark.parametrize(("unhurried", "status", "own_status"), [(60, 429, 400), (0.1, 200, 408)])
+def test_an_upload_that_does_not_end_makes_room_for_others_in_time(service, unhurried, status, own_status):
     ended = threading.Event()
 
     def dripping():
         while not ended.wait(0.05):
             yield b"--b\r\n"
 
-    with running(service, waiting=1, unhurried_seconds=0.5) as client, ThreadPoolExecutor(1) as pool:
+    with running(service, waiting=1, unhurried_seconds=unhurried) as client, ThreadPoolExecutor(1) as pool:
         slow = pool.submit(client.post, "/predict", content=dripping(), headers=FORM)
         wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
-        refused = client.post("/predict", files=files(1))
-        assert refused.status_code == 429
-        wait_until(lambda: client.post("/predict", files=files(1)).status_code == 200)
+        wait_until(lambda: client.post("/predict", files=files(1)).status_code == status)
         ended.set()
-        assert slow.result().status_code == 408
+        assert slow.result().status_code == own_status
         assert "dermaline_waiting 0.0" in client.get("/metrics").text
 
 
@@ -537,7 +540,7 @@ def test_what_was_accepted_is_answered_before_the_end(service):
 def answers(address: str) -> bool:
     """Whether a server can be reached."""
     try:
-        return httpx.get(f"{address}/health").status_code == 200
+        return httpx.get(f"{address}/health", timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -552,10 +555,11 @@ def test_the_command_serves_until_sigterm(project, tmp_path):
     try:
         address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
         headers = {"Authorization": f"Bearer {TOKEN}"}
+        metrics = partial(httpx.get, f"{address}/metrics", timeout=60)
         with ThreadPoolExecutor(1) as pool:
             body = halved(lambda: gate.wait(20))
             post = pool.submit(httpx.post, f"{address}/predict", content=body, headers=headers | FORM, timeout=60)
-            wait_until(lambda: "dermaline_waiting 1.0" in httpx.get(f"{address}/metrics", headers=headers).text)
+            wait_until(lambda: "dermaline_waiting 1.0" in metrics(headers=headers).text)
             process.send_signal(signal.SIGTERM)
             wait_until(lambda: not answers(address))
             gate.set()
@@ -601,13 +605,13 @@ def test_the_batcher_keeps_order_tells_of_failures_and_leaves_out_what_was_given
     def failing(items):
         raise ValueError(len(items))
 
-    batcher, sizes = Batcher(0.2, 4, lambda count: sizes.append(count)), []
+    batcher, sizes = Batcher(20, 4, lambda count: sizes.append(count)), []
     futures = [batcher.submit(doubled, [1, 2]), batcher.submit(failing, [0]), batcher.submit(doubled, [3])]
     given_up = batcher.submit(doubled, [4])
     given_up.cancel()
-    assert [futures[at].result(5) for at in (0, 2)] == [[2, 4], [6]]
+    assert [futures[at].result(60) for at in (0, 2)] == [[2, 4], [6]]
     with pytest.raises(ValueError, match="1"):
-        futures[1].result(5)
+        futures[1].result(60)
     last = batcher.submit(doubled, [5])
     batcher.close()
     assert last.result(0) == [10]

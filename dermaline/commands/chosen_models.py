@@ -41,7 +41,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     several = {"nargs": "+", "action": "extend", "default": [], "type": Path}
     models.add_argument("--model", **several, metavar="FOLDER", help="default: the released ones")
     models.add_argument("--last-run", action="store_true", help="the last run's models and decision")
-    parser.add_argument("--decision", type=Path, metavar="FILE", help="of the --model; default: their plain mean")
+    more = "of the --model; default: the one in its folder, or else their plain mean"
+    parser.add_argument("--decision", type=Path, metavar="FILE", help=more)
     views = parser.add_mutually_exclusive_group()
     views.add_argument("--tta", choices=VIEWS, help="default: as the model or predict.tta")
     views.add_argument("--quick", action="store_true", help="one view at each scale: docs/using-a-model.md")
@@ -60,12 +61,17 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> ModelSelection:
     """The models and the decision that the options mean: when no model is named, the released ones or the last run's.
 
+    One that was released beside others has its own decision in its folder, and shares their detector.
+
     Raises:
         DermalineError: there is no such decision, or it is of other models.
     """
     names = [path.resolve().name for path in models]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DermalineError(f"--model: two are called {min(twice)}; name each once, and give folders other names")
+    beside = None
+    if decision is None and len(models) == 1 and (own := models[0] / DECISION.name).exists():
+        decision, beside = own, models[0].parent / OOD_FOLDER
     if models and decision is None:
         what = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
         weights = [path / "model.safetensors" for path in models]
@@ -83,7 +89,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
         if sorted(fitted.recipes) != sorted(names):
             wanted = ", ".join(fitted.recipes)
             raise DermalineError(f"{decision}: is of the models {wanted}; give --model for exactly these, or leave it")
-        folders, beside = [named[name] for name in fitted.recipes], None
+        folders = [named[name] for name in fitted.recipes]
     fitted.require(folders)
     said = f"{', '.join(map(str, folders))}, decided by {decision}"
     if beside is None or not beside.exists():

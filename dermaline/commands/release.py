@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +23,38 @@ DECISION = RELEASED / "decision.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    more = "one model that predict --model takes; what it takes without stays as it is"
+    parser.add_argument("--beside", action="store_true", help=more)
 
 
 def main(options: argparse.Namespace) -> str:
-    return release()
+    return release(options.beside)
 
 
-def release() -> str:
+def release(beside: bool = False) -> str:
     """`write` the models of the last run; raises also when files or parameters are not as that left them."""
     require_last_run()
-    return write()
+    return write(beside)
 
 
-def write() -> str:
+def write(beside: bool = False) -> str:
     """Write `released/`: the models of metrics/decision.json, that decision, and what was measured of each on the test.
 
     Weights are stored as float16, half the bytes, but for those beyond its range (a variance of ResNet-50's first batch
     norm is); they are computed with as before. Other models there stay: a recipe may start from one. Beside them goes
     the detector of what is no dermatoscopic image, as it is.
 
+    Args:
+        beside: write one model alone, with its decision in its folder, and leave what is used without a name.
+
     Raises:
         DermalineError: the models are not those of the last run, were trained on generated images, or have seen
-            images of their test.
+            images of their test; it is not one to write beside others, or one of those.
     """
     decision, views = load(Path("metrics/decision.json")), whole.read().predict.model_dump(mode="json")
     details = read_json(Path("metrics/details.json"))
+    if beside:
+        _require_apart(decision.recipes)
     decision.require([Path("models", name) for name in decision.recipes])
     said = {name: read_model_info(Path("models", name)) for name in decision.recipes}
     for name, known in said.items():  # before anything is written: models and decision belong together
@@ -58,12 +65,20 @@ def write() -> str:
         measured = rounded(key_metrics(details[name]["image_level"]))
         _write(name, known | {"predict": views, "test": measured})
     detector = Path("models", OOD_FOLDER)
-    if detector.exists():
+    if detector.exists() and not beside:
         with replacing(RELEASED / OOD_FOLDER) as folder:
             shutil.copytree(detector, folder)
     halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
-    decision.model_copy(update={"models": halves}).save(DECISION)
+    path = RELEASED / decision.recipes[0] / DECISION.name if beside else DECISION
+    decision.model_copy(update={"models": halves}).save(path)
     return f"{RELEASED}: {', '.join(decision.recipes)}"
+
+
+def _require_apart(recipes: Sequence[str]) -> None:
+    if len(recipes) > 1:
+        raise DermalineError(f"--beside takes one model, and the last run has {', '.join(recipes)}")
+    if DECISION.exists() and recipes[0] in load(DECISION).recipes:
+        raise DermalineError(f"--beside: {RELEASED / recipes[0]} is used without a name; rename the recipe")
 
 
 def _write(name: str, known: dict[str, Any]) -> None:
