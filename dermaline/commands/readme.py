@@ -57,6 +57,7 @@ def pages() -> dict[Path, dict[str, str]]:
             "protocols": markdown(*protocols(pd.read_csv(released / "protocols.csv"))),
             "classes": classes_table(released),
             "members": validation_table(pd.read_csv(DATA / "members.csv")),
+            "distilled": validation_table(pd.read_csv(DATA / "distilled.csv")),
             "metadata": validation_table(pd.read_csv(DATA / "metadata.csv")),
             "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
