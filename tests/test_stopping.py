@@ -114,7 +114,7 @@ def test_ctrl_c_at_the_start_of_a_worker_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [0.8, 1.5, 2.5])
+@pytest.mark.parametrize("after", [0.3, 0.8, 1.5, 2.5])
 def test_ctrl_c_while_a_stage_imports_its_libraries_is_one_line(tmp_path, after):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     command = [sys.executable, "-m", "stages.train", "lite0"]
