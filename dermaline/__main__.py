@@ -1,6 +1,7 @@
 """The command line: `python -m dermaline COMMAND`; only the module of the command that is named is imported."""
 
 import argparse
+import gc
 import importlib
 import os
 
@@ -33,7 +34,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.debug:
         os.environ[DEBUG] = "1"
+    gc.disable()  # as in stages/__init__.py
     module = importlib.import_module(f"dermaline.commands.{given.command}")
+    gc.enable()
     command = argparse.ArgumentParser(prog=f"{parser.prog} {given.command}", description=COMMANDS[given.command])
     module.add_arguments(command)
     line = module.main(command.parse_args(given.options))

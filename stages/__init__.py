@@ -3,6 +3,7 @@
 The switch is read when NumPy is first imported, which is after this. A feature that the CPU lacks is no error.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ os.environ["NPY_DISABLE_CPU_FEATURES"] = "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"  
 
 if sys.argv[0] == "-m":  # of `python -m stages.NAME`, before what it imports, which takes seconds
     end_in_one_line()
+    gc.disable()  # until `errors.run`: most of what is made in an import stays; to look through it takes a second
     if "DVC_STAGE" in os.environ:  # or it would write its outputs beside those of the next `dvc repro`
         end_with_parent(signal.SIGTERM)
     if installed()["torch"] == "none":  # dvc was called by its path, and `python` is another's

@@ -1,6 +1,7 @@
 """How a script ends: in one line, whatever was raised; with the trace for those who ask."""
 
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -116,3 +117,14 @@ def test_the_trace_is_shown_on_demand_with_the_causes_that_are_hidden_else(monke
         assert ("Traceback" in trace) == bool(debug)
         assert ("FileNotFoundError" in trace) == bool(debug)  # which the refusal was raised from
     monkeypatch.delenv(DEBUG)
+
+
+def test_garbage_is_collected_again_once_a_script_has_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    gc.disable()
+    errors.run(lambda: seen.append(gc.isenabled()))
+    monkeypatch.setattr(sys, "argv", ["dermaline", "score", "none.csv", "none.csv"])
+    with pytest.raises(DermalineError, match=r"params\.yaml"):
+        commands.main()
+    assert [*seen, gc.isenabled()] == [True, True]

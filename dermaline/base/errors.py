@@ -1,6 +1,7 @@
 """What went wrong, in one line a person can act on: the one place where what libraries raise becomes such a line."""
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -41,6 +42,7 @@ def run(main: Callable[[], object]) -> None:
     Ctrl-C and SIGTERM end it with one line and status 130 or 143.
     """
     stop_in_one_line()
+    gc.enable()  # off in a start: stages/__init__.py
     try:
         main()
     except Exception as problem:

@@ -13,7 +13,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest, read_json, replacing, rounded, write_json
 from dermaline.commands.record import require_last_run
 from dermaline.evaluation.summary import key_metrics
-from dermaline.inference.decision import load
+from dermaline.inference.decision import Decision, load
 from dermaline.models.model_info import check_clean, read_model_info
 from dermaline.params import whole
 from dermaline.params.ood import OOD_FOLDER
@@ -63,14 +63,13 @@ def write(beside: bool = False) -> str:
         check_clean(name, known)
     for name, known in said.items():
         measured = rounded(key_metrics(details[name]["image_level"]))
-        _write(name, known | {"predict": views, "test": measured})
+        _write(name, known | {"predict": views, "test": measured}, decision if beside else None)
     detector = Path("models", OOD_FOLDER)
     if detector.exists() and not beside:
         with replacing(RELEASED / OOD_FOLDER) as folder:
             shutil.copytree(detector, folder)
-    halves = {name: digest(RELEASED / name / "model.safetensors") for name in decision.recipes}
-    path = RELEASED / decision.recipes[0] / DECISION.name if beside else DECISION
-    decision.model_copy(update={"models": halves}).save(path)
+    if not beside:
+        _save(decision, {name: RELEASED / name for name in decision.recipes}, DECISION)
     return f"{RELEASED}: {', '.join(decision.recipes)}"
 
 
@@ -81,13 +80,21 @@ def _require_apart(recipes: Sequence[str]) -> None:
         raise DermalineError(f"--beside: {RELEASED / recipes[0]} is used without a name; rename the recipe")
 
 
-def _write(name: str, known: dict[str, Any]) -> None:
-    """Write one model's folder whole, with what is known of it."""
+def _write(name: str, known: dict[str, Any], decision: Decision | None) -> None:
+    """Write one model's folder whole, with what is known of it, and a decision of its own if it has one."""
     weights = load_file(Path("models", name, "model.safetensors"))
     with replacing(RELEASED / name) as folder:
         folder.mkdir()
         save_file({key: halved(value) for key, value in weights.items()}, folder / "model.safetensors")
         write_json(folder / "recipe.json", known, exact=True)
+        if decision:
+            _save(decision, {name: folder}, folder / DECISION.name)
+
+
+def _save(decision: Decision, folders: dict[str, Path], path: Path) -> None:
+    """The decision, of the models in half precision."""
+    halves = {name: digest(folder / "model.safetensors") for name, folder in folders.items()}
+    decision.model_copy(update={"models": halves}).save(path)
 
 
 def halved(value: torch.Tensor) -> torch.Tensor:
