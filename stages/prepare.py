@@ -17,15 +17,14 @@ from dermaline.data.table import read_table
 from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import RawZip
 
-RAW = Path("data/raw")
-PREPARED = Path("data/prepared")
+RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 MANY = 5  # lesions in one group, from which it is more likely a chain of false alarms than one lesion
 
 
-def refuse(path: Path, bad: dict[str, str]) -> None:
+def refuse(path: Path, bad: dict[str, str], advice: str = "mend it or set prepare.bad_images to drop") -> None:
     image_id, reason = next(iter(bad.items()))
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    raise DermalineError(f"{path}: {image_id}: {reason}{more}; mend it or set prepare.bad_images to drop")
+    raise DermalineError(f"{path}: {image_id}: {reason}{more}; {advice}")
 
 
 def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -49,6 +48,8 @@ def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd
         for path in sorted(folder.glob("*.npy")):
             keep_rows(path, rows)
         table = table.iloc[rows].reset_index(drop=True)
+    if len(table) < 2:
+        refuse(RAW, bad or {"images.zip": "one image"}, "no two are left to learn from")
     return table, bad
 
 
@@ -60,8 +61,7 @@ def largest_group(index: pd.DataFrame) -> dict:
     if largest["lesions"] >= MANY:
         print(
             f"warning: near-duplicates join {largest['lesions']} lesions ({largest['images']} images) to one group, "
-            f"{name}; look at near_duplicates in {PREPARED}/report.json, and raise prepare.duplicate_similarity "
-            "if they are none"
+            f"{name}; look at them in {PREPARED}/report.json; if they are none, raise prepare.duplicate_similarity"
         )
     return largest
 

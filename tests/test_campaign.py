@@ -21,6 +21,7 @@ from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.campaigns import plan
+from dermaline.campaigns.job import run_job
 from dermaline.campaigns.plan import Run
 from dermaline.commands import campaign, results_summary
 from dermaline.models import model_info
@@ -222,6 +223,39 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
     assert plan.jobs(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
 
 
+def test_other_pixels_are_other_trainings(project):
+    given = plan.Campaign.model_validate(TINY)
+    images = project / "data/prepared/images.npy"
+    content, folders = images.read_bytes(), []
+    for drawn in (content, content[:-1] + b"\0", content):
+        images.write_bytes(drawn)
+        folders.append(plan.jobs(given, given.rows[0], Run(0, 0))[0].folder)
+    assert content[-1:] != b"\0"
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_a_reference_of_the_pipeline_is_none_of_a_campaign(project):
+    kept = (project / "params.yaml").read_bytes()
+    shutil.copy(project / "recipes/lite0.yaml", project / "recipes/other.yaml")
+    put_parameters(project, {"ensemble": ["lite0", "other"], "evaluate.reference": "other"})
+    given = plan.Campaign.model_validate(TINY)
+    settings = plan.jobs(given, given.rows[0], Run(0, 0))[0].settings
+    assert (settings.ensemble, settings.evaluate.reference) == (["lite0"], None)
+    (project / "params.yaml").write_bytes(kept)
+    (project / "recipes/other.yaml").unlink()
+
+
+def test_a_training_goes_on_in_a_project_that_was_moved(project):
+    given = plan.Campaign.model_validate(TINY | {"seeds": [9]})
+    job = plan.jobs(given, given.rows[0], Run(9, 0))[0]
+    link = job.folder / "data/prepared"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(project / "where it was/data/prepared")
+    assert run_job([job], project, deadline=0).error is None
+    assert (link / "index.csv").exists()
+    shutil.rmtree(job.folder)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_the_table_says_how_it_was_made_and_the_summary_has_its_row(project):
@@ -253,8 +287,13 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
         ({"rows": []}, "needs a row"),
         ({"rows": TINY["rows"][:1] * 2}, "a name of its own"),
         ({"sed": [0]}, "unknown key 'sed'; did you mean"),
-        ({"rows": [TINY["rows"][0] | {"set": {"split.folds": 3}}]}, "split.folds is set for all rows"),
+        ({"rows": [TINY["rows"][0] | {"set": {"split.folds": 3}}]}, "split.folds can't be set for one row; set it for"),
+        ({"rows": [TINY["rows"][0] | {"set": {"split.unit": "image"}}]}, "split.unit can't be set for one row"),
+        ({"rows": [TINY["rows"][0] | {"set": {"evaluate.bootstrap": 9}}]}, "evaluate.bootstrap can't be set for one"),
+        ({"rows": [TINY["rows"][0] | {"recipes": []}]}, "recipes"),
+        ({"set": {"split.fold": 1}}, "split.fold can't be set with folds: true"),
         ({"set": {"recipe.seed": 3}}, "recipe.seed can't be set; state seeds"),
+        ({"set": {"evaluate.reference": "lite0"}}, "evaluate.reference can't be set; the first row is"),
         ({"set": {"train.lr": 1}}, "train.lr can't be set, a campaign does not look at it; recipe.KEY is what can"),
         ({"set": {"prepare.size": [48, 64]}}, "prepare.size can't be set, .*; keys of recipe, split, .* are what can"),
     ],

@@ -16,6 +16,8 @@ from parameters import put_parameters
 from stage import run_stage
 from tiny import phase
 
+from dermaline.campaigns import cluster, plan
+
 CAMPAIGN = {
     "split": "test",
     "seeds": [0, 1],
@@ -126,6 +128,19 @@ def test_that_no_worker_has_what_a_training_needs_is_said(project, start):
     campaign = start(*COMMAND, "--scheduler", address, "--needs", "GPU=1")
     lines = iter(campaign.stderr.readline, "")
     assert any(f"no worker of {address} has GPU=1: it waits" in line for line in lines)
+
+
+def test_without_such_a_worker_it_ends_when_its_time_is_over(project, start, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(cluster, "STOP_SECONDS", 1)
+    file = project / "idle.json"
+    start(*dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)))
+    wait_for(lambda: file.exists() and file.stat().st_size > 0)
+    given = plan.read(Path("two.yaml"))
+    trainings = [plan.jobs(given, given.rows[0], run) for run in plan.runs(given)]
+    address, begun = json.loads(file.read_text())["address"], time.monotonic()
+    assert cluster.run_all(trainings, ("GPU", 1), 1, address, minutes=0.02) == []
+    assert time.monotonic() - begun < 20
 
 
 def test_a_scheduler_that_is_not_there_is_said_in_one_line(project):

@@ -70,6 +70,18 @@ def test_verdicts():
         assert none.all() if name == "ece" else (low < high)[~none | (table[name] < 1)].all()
 
 
+def test_a_diagnosis_of_one_lesion_shows_nothing():
+    """Each draw holds that lesion, so that all of them differ alike."""
+    table = model(0, 1.0)
+    lone = (table.dx != "df") | (table.groupby("dx").cumcount() == 0)
+    right = table[lone].reset_index(drop=True)
+    wrong = right.assign(predicted=right.predicted.mask(right.dx == "df", "nv"))
+    row = models_table({"wrong": wrong, "right": right}, OPTIONS).iloc[1]
+    assert row.balanced_accuracy_difference == pytest.approx(1 / 7)
+    assert row.balanced_accuracy_verdict == "not shown to differ"
+    assert np.isnan([row.balanced_accuracy_difference_low, row.balanced_accuracy_difference_high]).all()
+
+
 def test_a_reference_may_be_named_and_turns_the_verdicts_round():
     models = {"middle": model(0, 0.2), "strong": model(1, 0.5)}
     first, named = models_table(models, OPTIONS), models_table(models, OPTIONS, "strong")

@@ -334,12 +334,14 @@ def test_int8_is_refused_without_photographs_to_calibrate_on(exported, monkeypat
 @pytest.mark.parametrize(
     ("precision", "close", "smaller"), [pytest.param("fp16", 0.002, 1.9, marks=pytest.mark.slow), ("int8", 0.06, 3.0)]
 )
-def test_other_precisions_are_smaller_and_say_nearly_the_same(exported, monkeypatch, precision, close, smaller):
+def test_other_precisions_are_smaller_and_say_nearly_the_same(exported, monkeypatch, capsys, precision, close, smaller):
     monkeypatch.chdir(exported)
     words = ["--last-run", "--precision", precision, "--output", f"{precision}.onnx"]
-    more = ["--calibration", "photos"] if precision == "int8" else []
+    Path("phone.heic").write_bytes(b"an image")
+    more = ["--calibration", "photos", "phone.heic"] if precision == "int8" else []
     monkeypatch.setattr(sys, "argv", ["dermaline", "export", *words, *more])
     __main__.main()
+    assert ("skipped phone.heic: .heic files are not read" in capsys.readouterr().err) == (precision == "int8")
     first, other = exported / "model.onnx", exported / f"{precision}.onnx"
     assert first.stat().st_size > smaller * other.stat().st_size
     size = read(ROOT / "params.yaml").prepare.size

@@ -74,6 +74,16 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project,
     assert details["interval_by"] == "lesion"
 
 
+def test_of_a_cameras_raw_file_and_its_jpeg_the_jpeg_is_taken(project):
+    external.main()
+    alone = (project / "data/external/clinic.csv").read_bytes()
+    with zipfile.ZipFile(project / "clinic.zip", "a") as archive:
+        for number in range(8):
+            archive.writestr(f"in/p{number}.nef", b"raw")
+    external.main()
+    assert (project / "data/external/clinic.csv").read_bytes() == alone
+
+
 def test_without_a_melanoma_threshold_nothing_is_said_of_one(project):
     decision = Decision.model_validate_json((project / "metrics/decision.json").read_text())
     decision.model_copy(update={"melanoma_threshold": None}).save(project / "metrics/decision.json")

@@ -1,5 +1,6 @@
 """Whatever form HAM10000 comes in, the raw folder is the same; whatever is wrong with it is said in one line."""
 
+import io
 import os
 import re
 import shutil
@@ -7,9 +8,11 @@ import zipfile
 from collections import namedtuple
 from contextlib import ExitStack
 
+import pandas as pd
 import pytest
 
 from dermaline.base.errors import DermalineError
+from dermaline.data.table import read_table
 from dermaline.params import whole
 from dermaline.sources import folders, layout, local
 from dermaline.sources.archive import RawZip
@@ -83,6 +86,14 @@ def test_every_form_gives_the_same_raw_folder(tmp_path, form, capsys):
     assert "raw: 12 images, 9 lesions, 12 masks" in capsys.readouterr().out
 
 
+def test_a_table_of_ones_own_needs_no_more_than_is_read_of_it(tmp_path):
+    own = pd.read_csv(io.BytesIO(CSV)).drop(columns="dx_type").to_csv(index=False).encode()
+    expected = raw(unpack(KAGGLE, tmp_path / "expected"), tmp_path / "expected_raw")
+    found = raw(unpack(KAGGLE | {"HAM10000_metadata.csv": own}, tmp_path / "given"), tmp_path / "raw")
+    assert found["metadata.csv"] == expected["metadata.csv"].replace(b",histo,", b",,")
+    assert len(read_table(tmp_path / "raw/metadata.csv")) == 12
+
+
 def test_the_raw_folder_is_sorted_and_complete(tmp_path):
     raw(unpack(DATAVERSE, tmp_path / "given"), tmp_path / "raw")
     lines = (tmp_path / "raw" / "metadata.csv").read_text().splitlines()
@@ -142,7 +153,7 @@ def without(name):
         (KAGGLE | {"HAM10000_metadata.csv": CSV + CSV.splitlines()[1]}, r"\(ISIC_0024317 has more than one row\)"),
         (
             KAGGLE | {"HAM10000_metadata.csv": CSV.replace(b"lesion_id", b"id")},
-            r"\(no column lesion_id\); get it again",
+            r"\(no column lesion_id\); correct it, or get it again",
         ),
         (KAGGLE | {"HAM10000_metadata.csv": CSV + b"HAM_1,ISIC_1\n"}, r"\(a row without dx\)"),
         (KAGGLE | {"more.zip": b"no zip"}, r"more\.zip: not a whole zip .* delete it and get it again"),

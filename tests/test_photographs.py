@@ -84,6 +84,15 @@ def test_the_entries_of_a_zip_are_told_apart_as_files_are(tmp_path, capsys):
     assert f"zips in {path} are not opened" in said
 
 
+def test_a_zip_with_the_slashes_of_windows_has_the_same_ids(tmp_path):
+    path = tmp_path / "win.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("in\\a.png", "__MACOSX\\._a.png"):
+            archive.writestr(name, picture())
+    (block,) = decoded(find([path]), [(12, 16)], 50)
+    assert (block.image_ids, block.bad) == (["a"], {})
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_damaged_entry_of_a_zip_is_bad_however_it_is_packed(tmp_path, method):
     path = tmp_path / "some.zip"

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,27 @@ def test_what_says_nothing_is_counted_as_missing(folder, monkeypatch):
     index = pd.read_csv(folder / "data/prepared/index.csv", keep_default_na=False, dtype=str)
     assert index.age.tolist() == ["", "", "", "", "40.0"]
     assert index.sex.tolist() == ["", "", "male", "", "female"]
+
+
+def test_sex_and_place_have_one_spelling_and_words_that_are_not_known_are_named(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    table = metadata(4).assign(sex=["M", "Male", "male", "Frau"], localization=["Back", "posterior torso", "back", ""])
+    write_raw(folder, [encoded(photograph(seed)) for seed in range(4)], table)
+    stage.main()
+    index = pd.read_csv(folder / "data/prepared/index.csv", keep_default_na=False)
+    assert index.sex.tolist() == ["male", "male", "male", "Frau"]
+    assert index.localization.tolist() == ["back", "back", "back", ""]
+    said = "not known, and taken as missing by models: sex 'Frau' in 1 of 4 rows\n"
+    assert capsys.readouterr().err.startswith(f"note: {Path('data/raw/metadata.csv')}: {said}")
+
+
+@pytest.mark.parametrize("jpegs", [[b"a text", b"a text"], [b"a text", encoded(photograph(0))]], ids=["none", "one"])
+def test_fewer_than_two_photographs_are_refused_with_what_is_wrong_with_the_others(folder, monkeypatch, jpegs):
+    write_raw(folder, jpegs)
+    drop_bad_images(folder)
+    monkeypatch.chdir(folder)
+    with pytest.raises(DermalineError, match=r"ISIC_0000000: .*not an image file.*; no two are left to learn from$"):
+        stage.main()
 
 
 def test_a_photograph_on_its_side_is_turned_and_as_sharp_as_upright():

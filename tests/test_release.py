@@ -125,6 +125,16 @@ def test_one_beside_is_used_by_its_name_with_its_own_decision(run):
     assert (chosen.folders, chosen.decision.temperature) == ([Path("released/student")], 2.0)
     assert chosen.description == "released/student, decided by released/student/decision.json"
     assert choose([Path("models/student")], None, False).decision.temperature == 1.0
+    own = Path("released/student/decision.json")
+    facts = {"threshold": 3.0, "size": (32, 48), "prepared_size": (48, 64), "fit_images": 9, "val_lesions": 9}
+    facts |= {"false_alarms": 0.01, "split": "of another release"}
+    known = json.loads((own.parent / "recipe.json").read_text())
+    (own.parent / "recipe.json").write_text(json.dumps(known | {"split": "its own"}))
+    detector.save(run / "released/out_of_distribution", density.fit(torch.randn(50, 4), 0.01), facts)
+    with pytest.raises(DermalineError, match=f"another split than the models.*; add --decision {own} to go without"):
+        choose([own.parent], None, False)
+    assert choose([own.parent], own, False).detector is None
+    shutil.rmtree(run / "released/out_of_distribution")
     together = choose([Path("released/student"), Path("released/lite0")], None, False)
     assert together.description.startswith("plain mean of 2 models")
     shutil.copytree(run / "models/student", run / "models/other")

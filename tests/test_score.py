@@ -310,6 +310,7 @@ def test_a_class_without_images_is_said(truth, predictions):
         lambda p, t: (p.assign(image_id=p.image_id + ".jpg"), t),
         lambda p, t: (p, t.assign(image_id=t.image_id + ".JPG")),
         lambda p, t: (p.rename(columns=lambda name: f" {name}"), t.rename(columns=lambda name: f"{name} ")),
+        lambda p, t: (p.assign(image="in/" + p.image_id), t.assign(image="in/" + t.image_id)),  # a column of their own
         lambda p, t: (p.assign(predicted=p.predicted + " "), t.assign(lesion_id=t.lesion_id + " ")),
     ],
 )

@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dask
 import torch
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, Future, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
 from dermaline.base.errors import DermalineError, in_words
@@ -24,6 +24,7 @@ from dermaline.campaigns.job import Ended, run_job
 from dermaline.campaigns.plan import TrainingJob
 
 CONNECT_SECONDS = 5
+STOP_SECONDS = 60  # in which a worker whose time is over ends its stage, and says so
 # A worker that is lost is soon missed; one that loads a large model may be silent for a while.
 SETTINGS = {"distributed.scheduler.worker-ttl": "60s", "distributed.scheduler.allowed-failures": 3}
 
@@ -45,7 +46,8 @@ def run_all(
         needs: a resource, and how much of it a training takes of its worker.
         jobs: trainings at a time, on the local cluster.
         scheduler: the address of one that runs; None starts a local cluster.
-        minutes: after these nothing is started, and what runs is stopped; with none, no cluster is either.
+        minutes: after these nothing is started, and what runs is stopped; with none, no cluster is either. What no
+            worker has begun by then is left.
 
     Raises:
         DermalineError: the scheduler can't be reached.
@@ -60,21 +62,29 @@ def run_all(
             print(f"note: {what} {name}={amount}", file=sys.stderr)
         options = {"resources": {name: amount}, "pure": False}
         futures = [client.submit(run_job, same, Path.cwd(), deadline, **options) for same in trainings]
-        for ended in _ended(futures):
+        for ended in _ended(futures, deadline + STOP_SECONDS):
             for line in ended.warnings:
                 print(line, file=sys.stderr)
             errors += [ended.error] if ended.error else []
     return errors
 
 
-def _ended(futures: Iterable) -> Iterator[Ended]:
-    for future in as_completed(futures):
-        try:
-            yield future.result()
-        except KilledWorker as problem:
-            yield Ended(f"{problem.last_worker.address}: lost, as workers of this training were before", [])
-        except Exception as problem:  # such as a full disk; the other trainings go on
-            yield Ended(in_words(problem), [])
+def _ended(futures: Sequence[Future], until: float) -> Iterator[Ended]:
+    """How each ended, as it does; those that have not by then are given up."""
+    with suppress(TimeoutError):
+        for future in as_completed(futures, timeout=until - time.time()):
+            yield _result(future)
+    for future in futures:
+        future.cancel()
+
+
+def _result(future: Future) -> Ended:
+    try:
+        return future.result()
+    except KilledWorker as problem:
+        return Ended(f"{problem.last_worker.address}: lost, as workers of this training were before", [])
+    except Exception as problem:  # such as a full disk; the other trainings go on
+        return Ended(in_words(problem), [])
 
 
 @contextmanager

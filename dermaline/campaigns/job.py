@@ -45,6 +45,7 @@ def run_job(jobs: Sequence[TrainingJob], root: Path, deadline: float) -> Ended:
     try:
         with locked(folder):  # the scheduler gives a job to a second worker when it loses the first
             if not (folder / PREPARED).exists():
+                (folder / PREPARED).unlink(missing_ok=True)  # a link to where the project once was
                 (folder / PREPARED).symlink_to(PREPARED.absolute())
             for job in jobs:
                 write_json(folder / "params.yaml", job.settings.model_dump(mode="json"), exact=True)  # JSON is YAML

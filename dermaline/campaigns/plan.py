@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,13 +20,20 @@ from dermaline.params.recipe import Recipe, read_recipe
 from dermaline.params.whole import Params
 
 SETTABLE = ("recipe", "split", "predict", "evaluate", "compute")  # the images are packed before a campaign
+INSTEAD = {
+    "recipe.seed": "state seeds",
+    "ensemble": "state recipes for each row",
+    "evaluate.reference": "the first row is the reference",
+}
+# One table has one of each: rows are compared on the same images, by the same draws.
+COMMON = ("split", "evaluate.bootstrap", "evaluate.seed", "evaluate.calibration_bins")
 
 
 class Row(Section):
     """One line of the table: a recipe, or several as an ensemble, and what is set otherwise for it."""
 
     name: str
-    recipes: list[str]
+    recipes: list[str] = Field(min_length=1)
     set: dict[str, Any] = Field(default_factory=dict)
     claim: str = ""  # a public project's own, of such a recipe
 
@@ -66,7 +73,7 @@ class TrainingJob:
         The name does not know the code: after a change of that, remove `.scratch/campaign`.
         """
         decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
-        decides["index"] = (PREPARED / "index.csv").read_text(encoding="utf-8")
+        decides["prepared"] = [_content(PREPARED / name) for name in ("images.npy", "index.csv")]
         decides["packages"] = installed()
         decides["recipe"] = self.training.model_dump(mode="json")
         others = [self.training.weights, *(f"{folder}/model.safetensors" for folder in self.training.teachers)]
@@ -80,6 +87,17 @@ class TrainingJob:
         return self.folder / f"{views.tta}-{'x'.join(map(str, views.grid))}-{views.scales}.csv"
 
 
+def _content(path: Path) -> str:
+    """The digest of a file that may be gigabytes, read once as long as it is not written again."""
+    known = path.stat()
+    return _digest(path.absolute(), known.st_size, known.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, written: int) -> str:
+    return digest(path)
+
+
 def read(path: Path) -> Campaign:
     """Read a campaign.
 
@@ -89,11 +107,14 @@ def read(path: Path) -> Campaign:
     campaign = read_as(Campaign, path, "give one of campaigns/")
     if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
-    if campaign.folds and any(key in row.set for row in campaign.rows for key in ("split.fold", "split.folds")):
-        raise DermalineError(f"{path}: with folds: true, split.folds is set for all rows, and split.fold for none")
+    if campaign.folds and "split.fold" in campaign.set:
+        raise DermalineError(f"{path}: split.fold can't be set with folds: true, which runs every fold")
+    for key in sorted({key for row in campaign.rows for key in row.set}):
+        if any(key == common or key.startswith(f"{common}.") for common in COMMON):
+            raise DermalineError(f"{path}: {key} can't be set for one row; set it for all, or in a campaign of its own")
     for key in sorted({key for place in (campaign, *campaign.rows) for key in place.set}):
-        if key in ("recipe.seed", "ensemble"):
-            raise DermalineError(f"{path}: {key} can't be set; state seeds, and recipes for each row")
+        if key in INSTEAD:
+            raise DermalineError(f"{path}: {key} can't be set; {INSTEAD[key]}")
         if key.split(".")[0] not in SETTABLE:
             instead = "recipe.KEY is" if key.startswith("train.") else f"keys of {', '.join(SETTABLE)} are"
             raise DermalineError(f"{path}: {key} can't be set, a campaign does not look at it; {instead} what can")
@@ -112,14 +133,15 @@ def jobs(campaign: Campaign, row: Row, run: Run) -> list[TrainingJob]:
     trainings = []
     for recipe in row.recipes:
         tree = whole.read().model_dump(mode="json") | {"recipe": read_recipe(recipe).model_dump(mode="json")}
-        changes = campaign.set | row.set | {"ensemble": [recipe], "recipe.seed": run.seed}
+        own = {"ensemble": [recipe], "evaluate.reference": None, "recipe.seed": run.seed}
+        changes = campaign.set | row.set | own
         changes |= {"split.fold": run.fold} if campaign.folds else {}
         for key, value in changes.items():
             holder, last = _find(tree, key)
             holder[last] = copy.deepcopy(value)  # a later key may change a part of it
         try:
-            own = Recipe.model_validate(tree.pop("recipe"))
-            trainings.append(TrainingJob(recipe, Params.model_validate(tree), own))
+            training = Recipe.model_validate(tree.pop("recipe"))
+            trainings.append(TrainingJob(recipe, Params.model_validate(tree), training))
         except ValidationError as problem:
             raise DermalineError(f"campaign row '{row.name}': {fault(problem)}") from None
     return trainings

@@ -12,7 +12,6 @@ from dermaline.evaluation.compare import COMPARED, models_table
 from dermaline.evaluation.summary import headline
 from dermaline.inference.decided import cross_fitted, decide, read_members
 from dermaline.models.model_info import check_clean, machine, read_model_info
-from dermaline.params import whole
 
 
 def results_table(campaign: Campaign, done: dict[str, list[list[TrainingJob]]]) -> pd.DataFrame:
@@ -24,7 +23,8 @@ def results_table(campaign: Campaign, done: dict[str, list[list[TrainingJob]]]) 
         campaign: as its file says.
         done: by the row's name, for each run the trainings of its ensemble.
     """
-    options, every_run = whole.read().evaluate, runs(campaign)
+    every_run, (first, *_) = runs(campaign), chain.from_iterable(chain.from_iterable(done.values()))
+    options = first.settings.evaluate  # what of it is asked for here is the same in every row
     for job in chain.from_iterable(chain.from_iterable(done.values())):
         check_clean(job.recipe, _model_info(job))
 

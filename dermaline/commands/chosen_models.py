@@ -69,9 +69,9 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     names = [path.resolve().name for path in models]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DermalineError(f"--model: two are called {min(twice)}; name each once, and give folders other names")
-    beside = None
+    beside, advice = None, "run dvc repro"
     if decision is None and len(models) == 1 and (own := models[0] / DECISION.name).exists():
-        decision, beside = own, models[0].parent / OOD_FOLDER
+        decision, beside, advice = own, models[0].parent / OOD_FOLDER, f"add --decision {own} to go without"
     if models and decision is None:
         what = "one model" if len(models) == 1 else f"plain mean of {len(models)} models"
         weights = [path / "model.safetensors" for path in models]
@@ -94,7 +94,7 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
     said = f"{', '.join(map(str, folders))}, decided by {decision}"
     if beside is None or not beside.exists():
         return ModelSelection(folders, fitted, said)
-    detector.require_split(beside, [read_model_info(folder).get("split") for folder in folders])
+    detector.require_split(beside, [read_model_info(folder).get("split") for folder in folders], advice)
     return ModelSelection(folders, fitted, said, beside)
 
 

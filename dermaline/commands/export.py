@@ -1,6 +1,7 @@
 """The command `export`: trained models and their decision as one ONNX file."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -58,11 +59,11 @@ def _shown(paths: Sequence[Path], size: Size, max_megapixels: float) -> dict[str
     """The inputs of an exported model for photographs of which nothing is known; of none for no paths."""
     if not paths:
         return {}
-    parts = [
-        block.images[size]
-        for block in photographs.decoded(photographs.find(paths), [size], max_megapixels)
-        if block.image_ids
-    ]
+    parts = []
+    for block in photographs.decoded(photographs.find(paths), [size], max_megapixels):
+        parts += [block.images[size]] if block.image_ids else []
+        for name, reason in block.bad.items():
+            print(f"skipped {name}: {reason}", file=sys.stderr)
     if not parts:
         raise DermalineError("--calibration: none of the images could be used")
     images = np.concatenate(parts)

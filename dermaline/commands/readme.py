@@ -12,7 +12,6 @@ from dermaline.campaigns import plan
 from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.results_summary import TABLE, summary
-from dermaline.evaluation.compare import REFERENCE
 from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, protocols, with_ends, with_flat_ends
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
@@ -142,6 +141,6 @@ def _scores(row: pd.Series) -> list[str]:
     cells = []
     for key in COLUMNS.values():
         low, high = (row[f"{key}_difference_{end}"] for end in ("low", "high"))
-        compared = "" if row[f"{key}_verdict"] == REFERENCE else f" ({low:+.3f} to {high:+.3f})"
+        compared = "" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})"
         cells.append(f"{row[key]:.3f}{compared}")
     return cells

@@ -1,5 +1,6 @@
 """Reading and checking the metadata table."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Returns:
         The columns of `REQUIRED`, and of `OPTIONAL` those that are there: strings, but `age` float in years; NaN is
-        what says nothing (see `words.said`). `dx_type` is left behind on purpose: it gives the label away (every
+        what says nothing (see `words.said`). Sex and place are in HAM10000's words where those are known, else as they
+        are, which is said on stderr. `dx_type` is left behind on purpose: it gives the label away (every
         follow-up is a nevus).
 
     Raises:
@@ -65,5 +67,10 @@ def read_table(path: Path) -> pd.DataFrame:
         table["age"] = words.ages(table.age)
     except DermalineError as problem:
         raise DermalineError(f"{path}: {problem}") from None
+    understood = words.known(table)
+    for name in words.WORDS:  # one spelling, as slices and near-duplicates compare them
+        table[name] = understood[name].fillna(table[name])
+    if such := words.strange_listed(table):
+        print(f"note: {path}: not known, and taken as missing by models: {such}", file=sys.stderr)
     columns = [*REQUIRED, *(name for name in OPTIONAL if name in table)]
     return table.loc[:, columns].sort_values("image_id", ignore_index=True)

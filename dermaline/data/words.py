@@ -4,6 +4,7 @@ import pandas as pd
 
 from dermaline.base.errors import DermalineError
 
+SHOWN = 5  # words that are not known, in a message
 SAYS_NOTHING = ("", "na", "n/a", "nan", "none", "null", "unknown", "-", "?")  # in any case
 # Column -> its names in the tables of the ISIC archive and its challenges.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -86,3 +87,10 @@ def strange(rows: pd.DataFrame) -> pd.Series:
     columns = [name for name in WORDS if name in rows]
     found = [f"{name} " + said(rows[name])[understood[name].isna()].dropna().map(repr) for name in columns]
     return pd.concat([pd.Series(dtype="str"), *found]).value_counts()
+
+
+def strange_listed(rows: pd.DataFrame) -> str:
+    """The same as a list for a reader, the first `SHOWN` by name; empty if there are none."""
+    found = strange(rows)
+    such = ", ".join(f"{word} in {count} of {len(rows)} rows" for word, count in found.head(SHOWN).items())
+    return such + (f", and {len(found) - SHOWN} other words" if len(found) > SHOWN else "")

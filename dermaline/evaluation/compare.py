@@ -29,8 +29,9 @@ def models_table(models: Mapping[str, pd.DataFrame], options: Evaluate, referenc
     Returns:
         One row a model, in order: `model`; each of `METRICS` as NAME, NAME_low, NAME_high (NaN for the ECE); each of
         `COMPARED` as NAME_difference (this model less the reference), NAME_difference_low, NAME_difference_high, which
-        are NaN for the reference, and NAME_verdict: "better" or "worse" when the 95 % interval of the difference
-        excludes 0, else "not shown to differ", and "reference" for the reference. Each pair is judged on its own: of
+        are NaN for the reference, the interval also where all draws have one difference other than 0; and
+        NAME_verdict: "better" or "worse" when the 95 % interval of the difference excludes 0, else "not shown to
+        differ", and "reference" for the reference. Each pair is judged on its own: of
         twenty models like the reference, one may be called better or worse by chance, and more where a class has a few
         lesions only, of which redrawing is too sure.
 
@@ -53,6 +54,8 @@ def _against(
     itself, row = name == reference, {}
     for metric in COMPARED:
         low, high = bootstrap.interval(draws[name][metric] - draws[reference][metric])
+        if low == high != 0:  # of images that every draw holds, such as a diagnosis' only lesion: this shows nothing
+            low = high = np.nan
         value = scores[name][metric] - scores[reference][metric]
         for end, number in (("", value), ("_low", low), ("_high", high)):
             row[f"{metric}_difference{end}"] = np.nan if itself else float(number)

@@ -82,18 +82,19 @@ def save(folder: Path, density: Density, facts: dict) -> None:
         write_json(partial / FACTS, known.model_dump(mode="json"), exact=True)
 
 
-def require_split(folder: Path, splits: Iterable[str | None]) -> None:
+def require_split(folder: Path, splits: Iterable[str | None], advice: str = "run dvc repro") -> None:
     """Refuse a detector that may have learned from the images that models are tested on.
 
     Args:
         folder: of the detector.
         splits: digests of those that the models were trained on; None where it is not known.
+        advice: what to do about another.
 
     Raises:
         DermalineError: it was fitted on another split, or is none.
     """
     if others := {split for split in splits if split not in (None, _facts(folder).split)}:
-        raise DermalineError(f"{folder}: fitted on another split than the models ({min(others)}); run dvc repro")
+        raise DermalineError(f"{folder}: fitted on another split than the models ({min(others)}); {advice}")
 
 
 def _facts(folder: Path) -> Facts:

@@ -11,6 +11,7 @@ from dermaline.sources.archive import COLUMNS, SOURCE
 from dermaline.sources.folders import File
 
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"
+_NEEDED = tuple(name for name in COLUMNS if name != "dx_type")
 _IDS = ("lesion_id", "image_id", "dx")  # never empty
 _MARKS = tuple(dx.upper() for dx in CLASSES)  # ISIC's columns: 1 for the diagnosis, 0 for the others
 
@@ -23,12 +24,14 @@ def ham10000(files: list[File]) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`, and what else a copy has, one row an image, sorted by image_id: strings, but `age` is a float
-        wherever it is a number (what else stands there is for the reader of the raw table to judge).
+        wherever it is a number (what else stands there is for the reader of the raw table to judge). `dx_type`, which
+        nothing reads, may be missing, as in one's own table; it is empty then.
 
     Raises:
         DermalineError: a column or an id is missing, an image has two rows, or two copies differ.
     """
-    return _read(files, COLUMNS)
+    table = _read(files, _NEEDED)
+    return table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS, sort=False)], fill_value="")
 
 
 def isic2018(truths: list[File], groupings: list[File]) -> pd.DataFrame:
@@ -88,7 +91,9 @@ def _parse(file: File, columns: Sequence[str]) -> pd.DataFrame:
         if len(doubled):
             raise ValueError(f"{doubled.iloc[0]} has more than one row")
     except ValueError as problem:
-        raise DermalineError(f"{file.place}: not a table of HAM10000 ({problem}); get it again") from None
+        raise DermalineError(
+            f"{file.place}: not a table of HAM10000 ({problem}); correct it, or get it again"
+        ) from None
     return table.sort_values("image_id", ignore_index=True)
 
 

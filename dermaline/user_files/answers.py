@@ -64,7 +64,7 @@ def read_predictions(path: Path, unscored: Sequence[str] = ()) -> Predictions:
 def _read(path: Path) -> tuple[pd.DataFrame, bool]:
     """A table with our names, whose ids may have been the names of image files, and whether it is in ISIC's form."""
     table = forms.read(path)
-    isic = "image" in table
+    isic = "image" in table and "image_id" not in table
     table = forms.from_isic(path, table) if isic else table
     if "image_id" in table:
         plain = table["image_id"].map(less_suffix, na_action="ignore")

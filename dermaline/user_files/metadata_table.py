@@ -13,8 +13,6 @@ from dermaline.data.metadata import MISSING, encode
 from dermaline.user_files import forms
 from dermaline.user_files.photographs import less_suffix
 
-SHOWN = 5  # words that are not known
-
 MetadataLookup = Callable[[list[str]], torch.Tensor | None]  # image ids -> their metadata, encoded
 
 
@@ -65,11 +63,9 @@ def _matching(path: Path, table: pd.DataFrame, wanted: list[str]) -> pd.DataFram
 
 
 def _say_what_is_strange(path: Path, table: pd.DataFrame) -> None:
-    strange = words.strange(table)
-    if strange.empty:
+    such = words.strange_listed(table)
+    if not such:
         return
-    such = ", ".join(f"{word} in {count} of {len(table)} rows" for word, count in strange.head(SHOWN).items())
-    such += f", and {len(strange) - SHOWN} other words" if len(strange) > SHOWN else ""
     if words.known(table).isna().all(axis=None):
         raise DermalineError(f"{path}: no word in it is known ({such}); use those of HAM10000 or of the ISIC archive")
     print(f"note: {path}: not known, and taken as missing: {such}", file=sys.stderr)

@@ -39,7 +39,7 @@ class Photograph(NamedTuple):
 
     @property
     def place(self) -> PurePosixPath:
-        return PurePosixPath(f"{self.path.absolute().as_posix()}/{self.entry or ''}")
+        return PurePosixPath(f"{self.path.absolute().as_posix()}/{_place_inside(self.entry or '')}")
 
     @property
     def image_id(self) -> str:
@@ -153,7 +153,7 @@ def _within(path: Path) -> list[Photograph]:
     if path.is_dir():
         inside = {one.relative_to(path): Photograph(one) for one in below(path)}
     elif path.suffix.lower() == ".zip":
-        inside = {PurePosixPath(name): Photograph(path, name) for name in _entries(path)}
+        inside = {_place_inside(name): Photograph(path, name) for name in _entries(path)}
     else:
         return [Photograph(path)]
     seen = {place: one for place, one in inside.items() if not any(map(hidden, place.parts))}
@@ -166,8 +166,13 @@ def _within(path: Path) -> list[Photograph]:
     return [one for place, one in seen.items() if _is_image(place)]
 
 
+def _place_inside(entry: str) -> PurePosixPath:
+    """Where an entry of a zip lies in it: some programs of Windows write backslashes."""
+    return PurePosixPath(entry.replace("\\", "/"))
+
+
 def _entries(path: Path) -> list[str]:
-    return sorted(name for name in _opened(path).namelist() if not name.endswith("/"))
+    return sorted(name for name in _opened(path).namelist() if not name.endswith(("/", "\\")))
 
 
 def _is_image(place: PurePath) -> bool:
