@@ -25,7 +25,7 @@ from benchmarks.step import Step, quick_recipe
 from dermaline.base import errors
 from dermaline.data.decode import decode
 from dermaline.data.pack import pack
-from dermaline.data.photographs import channels_first
+from dermaline.data.photographs import channels_first, in_memory
 from dermaline.models.network import input_size
 from dermaline.params.recipe import Recipe
 from dermaline.sources.archive import RawZip
@@ -121,7 +121,7 @@ def prepared(folder: Path, ids: list[str]) -> tuple[torch.Tensor, float]:
 def our_batches(packed: torch.Tensor, recipe: Recipe, size: tuple[int, int]) -> Batches:
     generator = torch.Generator().manual_seed(0)
     for chosen in torch.randperm(len(packed)).split(recipe.batch_size):
-        yield augment(packed[chosen.to(packed.device)], size, recipe, generator), chosen % 7
+        yield augment([in_memory(packed)], chosen, size, recipe, generator, packed.device), chosen % 7
 
 
 def transforms(size: tuple[int, int]) -> list[v2.Transform]:
@@ -151,10 +151,11 @@ def timm_loader(paths: list[Path], size: tuple[int, int], batch_size: int, worke
 def v2_turns(packed: torch.Tensor, recipe: Recipe, size: tuple[int, int], wait: Callable[[], None]) -> np.ndarray:
     """One batch of uint8 tensors augmented by v2, which draws once a call, over the same by ours, in seconds."""
     batch, generator = packed[: recipe.batch_size].contiguous(), torch.Generator().manual_seed(0)
+    images, all_of_them = [in_memory(batch)], torch.arange(len(batch))
     each = v2.Compose([v2.Resize(size), *transforms(size), v2.ToDtype(torch.float32, scale=True)])
 
     def ours() -> None:
-        augment(batch, size, recipe, generator)
+        augment(images, all_of_them, size, recipe, generator, batch.device)
         wait()
 
     def theirs() -> None:

@@ -48,13 +48,13 @@ def main() -> None:
 @torch.inference_mode()
 def features(index: pd.DataFrame, recipe: Recipe, device: Fabric) -> np.ndarray:
     """Pooled features of every image, [N, width], each of length 1."""
-    body = Network(recipe, pretrained=True).eval().to(device.device)
+    network = Network(recipe, pretrained=True).eval().to(device.device)
     found = []
     for part in tqdm(list(blocks(len(index), 256)), unit="block"):
         pixels = load_images(index.iloc[part], input_size(recipe), device.device).float().div_(255)
         with device.autocast():
-            maps = body.body.forward_features((pixels - body.mean) / body.std)
-            found.append(body.body.forward_head(maps, pre_logits=True).float().cpu())
+            maps = network.body.forward_features(network.normalise(pixels))
+            found.append(network.body.forward_head(maps, pre_logits=True).float().cpu())
     joined = torch.cat(found).numpy()
     return joined / np.linalg.norm(joined, axis=1, keepdims=True)
 

@@ -26,6 +26,8 @@ ROUNDS, STEPS = 5, 11
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "lite0"
     recipe = read_recipe(name)
+    if torch.cuda.is_available():
+        recipe = recipe.model_copy(update={"precision": "auto"})  # `portable` is for a CPU
     device = setup_fabric("auto", recipe.precision)
     training = Trainer(recipe, *examples(device.device), device, ResumeCheckpoint("benchmark"))
     work = training.begin(recipe.phases[-1])

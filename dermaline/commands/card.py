@@ -108,7 +108,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "single": reporting.single_sets(run.sets, rule),
         "bare": f"{bare}. " if (bare := reporting.bare_sets(run.final.get("sets_without_metadata"))) else "",
         "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",
-        "scored": int(run.slices["note"].isna().sum()) - 1,
+        "scored": int(run.slices["melanoma_sensitivity"].notna().sum()) - 1,
         "slice_count": len(run.slices) - 1,
         "digests": ", ".join(f"`{recipe}` {value}" for recipe, value in run.decision.models.items()),
     }

@@ -32,7 +32,7 @@ IMAGES, METADATA = "images", "metadata"  # the names of the inputs
 Change = Callable[[ModelProto, ModelProto], ModelProto]  # of a network; it is given the views too, see `precision`
 
 
-def build(ensemble: Ensemble, change: Change = lambda network, views: network, **said: str) -> ModelProto:
+def build(ensemble: Ensemble, change: Change = lambda network, views: network) -> ModelProto:
     """Photographs to the decision of an ensemble.
 
     Its inputs are `images`, uint8 [N, height, width, 3] as `data.decode.decode` makes them, and, where a network or the
@@ -42,7 +42,6 @@ def build(ensemble: Ensemble, change: Change = lambda network, views: network, *
     Args:
         ensemble: the models on a CPU, and the decision.
         change: what is done to each network before it becomes a part: other precision.
-        said: more for the metadata of the file.
 
     Raises:
         DermalineError: the members take photographs of different sizes, or a network can't be exported.
@@ -66,7 +65,7 @@ def build(ensemble: Ensemble, change: Change = lambda network, views: network, *
         given, varying = (*given, MISSING.expand(2, WIDTH).clone()), (*varying, {0: Dim("batch")})
     decide = traced(decision, given, names, decision.outputs, varying)
     model = _joined(views, networks, decide, takes_metadata=ensemble.takes_metadata)
-    helper.set_model_props(model, facts(ensemble, size) | said)
+    helper.set_model_props(model, facts(ensemble, size))
     return model
 
 

@@ -1,4 +1,4 @@
-"""The section `compute`: on what is computed, which decides no result but by rounding."""
+"""The section `compute`: on what is computed, which decides no result but by rounding; several `devices` draw anew."""
 
 from typing import Annotated, Literal
 
