@@ -31,6 +31,7 @@ import yaml
 from benchmarks.reliability.rows import Row, row
 from benchmarks.reliability.small import Repository, place
 from dermaline.base.errors import DermalineError
+from dermaline.base.stopping import end_in_one_line
 from dermaline.training.checkpoint import FINISHED
 
 HARM = "lost: another byte after a plain rerun, half an output in place, more than one epoch redone, or a file left"
@@ -103,6 +104,7 @@ def forked(folder: Path, stage: str, log: Path) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         os.environ |= {"DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"}
+        end_in_one_line()  # as stages/__init__.py does in a process of its own; this one has it imported already
         sys.argv = [name, *arguments]
         runpy.run_module(f"stages.{name}", run_name="__main__")
         status = 0
