@@ -20,7 +20,7 @@ import torch
 from benchmarks.measure import Row, in_turns, keep, machine, row
 from dermaline.base import errors, files
 from dermaline.commands.chosen_models import choose
-from dermaline.data.batches import generated
+from dermaline.data.batches import generated, packed_size
 from dermaline.data.index import read_split
 from dermaline.exporting import comparing, onnx_model
 from dermaline.exporting.precision import changed
@@ -42,6 +42,9 @@ def main() -> None:
     selection = choose([], None, last_run=not chosen.released)
     how = (selection.decision, "cpu", params.predict, params.prepare.size)
     ensemble, options = load_ensemble(selection.folders, *how), params.export
+    if tuple(packed_size()) not in ensemble.prepared_sizes:
+        wanted = " or ".join(map(str, ensemble.prepared_sizes))
+        raise errors.DermalineError(f"data/prepared: not packed at {wanted}, which the models want; see prepare.size")
     rows = drawn(read_split("test"), chosen.images, options.seed)
     photographs, val = given(rows), given(drawn(read_split("val"), options.calibration_images, options.seed))
     ours = comparing.by_torch(comparing.in_fp32(ensemble), photographs)

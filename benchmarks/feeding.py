@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import create_loader, create_transform
+from timm.data import create_loader
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -142,9 +142,9 @@ def loader(paths: list[Path], size: tuple[int, int], batch_size: int, workers: i
 
 
 def timm_loader(paths: list[Path], size: tuple[int, int], batch_size: int, workers: int) -> DataLoader:
-    transform = create_transform((3, *size), is_training=True, scale=(0.5, 1), vflip=0.5, color_jitter=0.15)
-    dataset = Photographs(paths, transform)
-    options = {"num_workers": workers, "persistent_workers": bool(workers), "use_prefetcher": False}
+    dataset = Photographs(paths, Image.Image.copy)  # timm puts its transform here
+    ranges = {"scale": (0.5, 1), "vflip": 0.5, "color_jitter": 0.15}
+    options = {"num_workers": workers, "persistent_workers": bool(workers), "use_prefetcher": False} | ranges
     return create_loader(dataset, (3, *size), batch_size, is_training=True, **options)
 
 

@@ -77,15 +77,17 @@ def decided_on(
 class Seen:
     """A trained model, and what it sees in the images of some rows."""
 
-    def __init__(self, name: str, rows: pd.DataFrame) -> None:
+    def __init__(self, name: str, rows: pd.DataFrame, device: str = "auto") -> None:
         self.options, self.rows = read_params().predict, rows
-        self.member = load_member(Path("models", name), "auto", self.options)
-        self.recipe = self.member.recipe
+        self.member = load_member(Path("models", name), device, self.options)
+        self.recipe, self.network = self.member.recipe, self.member.network
         self.at_scale: dict[tuple, np.ndarray] = {}
 
     def other_views(self) -> dict[str, dict[str, Any]]:
         """What is tried instead of the views that the parameters state, in words and as `found` takes it."""
         tried = {f"tta: {tta}": {"tta": tta} for tta in ("none", "flips", "d4") if tta != self.options.tta}
+        if self.network.body.pretrained_cfg.get("fixed_input_size"):
+            return {name: changes for name, changes in tried.items() if changes != {"tta": "d4"}}
         if self.recipe.view == "whole":
             return tried | {f"input x {scale:.3g}": {"larger": scale} for scale in SCALES}
         grids = ((number, number) for number in (1, 2, 3, 4))
@@ -102,7 +104,7 @@ class Seen:
         """Probabilities [N, 7] with other parameters of `predict`, another view, larger inputs or changed colours."""
         options = self.options.model_copy(update=changes)
         recipe = self.recipe.model_copy(update={"view": view or self.recipe.view})
-        seen = views.scales(recipe, options, views.tta_views(options.tta, self.member.network, input_size(recipe)))
+        seen = views.scales(recipe, options, views.tta_views(options.tta, self.network, input_size(recipe)))
         if larger != 1:
             size = tuple(round(side * larger) for side in input_size(recipe))
             seen = [views.Scale(size, views.VIEWS[options.tta])]

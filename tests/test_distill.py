@@ -30,9 +30,17 @@ def test_teachers_speak_with_the_mean_of_their_probabilities(tmp_path):
     folders = [teacher(tmp_path / name, seed) for seed, name in enumerate("ab")]
     pixels = torch.rand(5, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     each = [model_io.load(tmp_path / name)[0](pixels).softmax(dim=1) for name in "ab"]
-    found = Teachers(folders, CPU.device)(pixels, None)
+    found = Teachers(folders, CPU.device, [(32, 48), (64, 64)])(pixels, None)
     assert torch.allclose(found, sum(each) / 2, atol=1e-6)
     assert not found.requires_grad
+
+
+def test_a_teacher_of_one_size_is_refused_where_another_is_shown(tmp_path):
+    recipe = tiny.recipe(backbone="test_vit", drop_path=0.0, weights="none", size=None)
+    model_io.save(tmp_path / "vit", Network(recipe, pretrained=False).state_dict(), recipe, {})
+    Teachers([str(tmp_path / "vit")], CPU.device, [(160, 160)])
+    with pytest.raises(DermalineError, match=r"teachers: .*vit: it takes images of 160x160 only, .* shown 32x48"):
+        Teachers([str(tmp_path / "vit")], CPU.device, [(160, 160), (32, 48)])
 
 
 def test_the_soft_part_is_least_where_student_and_teachers_agree():

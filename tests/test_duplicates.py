@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from stage import run_stage
 
 from dermaline.data import ham10000
-from dermaline.data.duplicates import near_duplicates
+from dermaline.data.duplicates import CANDIDATES, known_pairs, near_duplicates, similar_pairs
 from dermaline.params.prepare import Prepare
 from dermaline.sources.archive import COLUMNS, RawZip, writing
 from stages import prepare
@@ -173,3 +173,20 @@ def test_a_large_group_is_reported_and_warned_about(tmp_path):
     assert result.stdout.startswith("warning: near-duplicates join 5 lesions (5 images) to one group, L_00; look at")
     report = json.loads((tmp_path / "data/prepared/report.json").read_text())
     assert report["largest_group"] == {"group": "L_00", "lesions": 5, "images": 5}
+
+
+def test_between_two_sets_only_pairs_of_both_are_sought():
+    """Photographs are most like a crowd in their own set, which must not take the place of their twins."""
+    random = np.random.default_rng(0)
+
+    def crowd(of: np.ndarray) -> np.ndarray:
+        drawn = of * 0.9 + random.integers(0, 25, (2 * CANDIDATES, *of.shape))
+        return np.clip(drawn, 0, 255).astype(np.uint8)
+
+    first = random.integers(0, 255, (60, 80, 3))
+    ours, theirs = crowd(first), crowd(first * 0.7 + random.integers(0, 75, first.shape))
+    found = known_pairs(ours, theirs, 0.5)
+    assert set(found.a) | set(found.b) <= set(range(len(ours)))
+    assert len(found) >= len(ours)
+    together = similar_pairs(np.concatenate([ours, theirs]), 0.5)
+    assert not ((together.a < len(ours)) & (together.b >= len(ours))).any()  # of all with all they are not seen

@@ -61,6 +61,20 @@ def test_a_backbone_of_a_fixed_size_is_built_for_its_own():
         assert network(torch.rand(1, 3, 224, 224)).shape == (1, 7)
 
 
+@pytest.mark.parametrize("view", ["crop", "mixed"])
+def test_a_window_of_the_backbones_own_size_has_to_fit_into_the_photograph(view):
+    stated = {"backbone": "resnet10t", "weights": "none", "drop_path": 0.0, "size": None, "view": view}
+    Network(tiny.recipe(crop_from=(176, 256), **stated), pretrained=False)
+    with pytest.raises(DermalineError, match="crop_from: no window of 176x176, the size of resnet10t, fits into it"):
+        Network(tiny.recipe(crop_from=(175, 256), **stated), pretrained=False)
+
+
+def test_a_backbone_of_which_no_order_of_layers_is_known_is_refused():
+    recipe = tiny.recipe(backbone="poolformer_s12", weights="none", drop_path=0.0, size=None)
+    with pytest.raises(DermalineError, match="does not say of poolformer_s12 which layers come first"):
+        Network(recipe, pretrained=False)
+
+
 def test_the_normalisation_is_the_backbones_own():
     torch.manual_seed(0)
     network = Network(tiny.recipe(), pretrained=True).eval()  # EfficientNet-Lite's mean and std are 0.5

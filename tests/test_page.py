@@ -199,6 +199,11 @@ def test_a_token_is_asked_for_and_used(service, browser, photos):  # noqa: F811
         browser.choose("#files", photos[1])
         browser.wait("!document.querySelector('#access').hidden")
         assert browser.value(FOCUS) == "token"
+        browser.do("Input.insertText", text="“quoted”")  # which no header can hold
+        browser.press("Enter")
+        assert not browser.value("document.querySelector('#token').checkValidity()")
+        assert not browser.value("document.querySelector('#access').hidden")
+        browser.value("document.querySelector('#token').value = ''")
         browser.do("Input.insertText", text=TOKEN)
         browser.press("Enter")
         browser.wait(f"{ANSWERED} === 1")

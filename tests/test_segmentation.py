@@ -157,6 +157,7 @@ def test_a_backbone_without_weights_for_a_u_net_is_refused_in_one_line():
     for changes, said in (
         ({"backbone": "resnet_of_nowhere"}, "timm has no 'resnet_of_nowhere'"),
         ({"backbone": "convnext_atto", "weights": "none"}, "its weights do not fit a U-Net"),
+        ({"backbone": "test_vit", "weights": "none"}, "no U-Net of test_vit"),
         ({"backbone": "resnet18"}, "no bundled weights for 'resnet18'"),
     ):
         with pytest.raises(DermalineError, match=said):

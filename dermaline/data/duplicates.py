@@ -87,12 +87,11 @@ def reduced(images: np.ndarray) -> np.ndarray:
 
 def known_pairs(images: np.ndarray, others: np.ndarray, similarity: float) -> pd.DataFrame:
     """As `similar_pairs`, between two sets of thumbnails: columns a (row of `images`), b (of `others`), similarity."""
-    pairs = similar_pairs(np.concatenate([images, others]), similarity)
-    pairs = pairs[(pairs.a < len(images)) & (pairs.b >= len(images))]
+    pairs = similar_pairs(np.concatenate([images, others]), similarity, len(images))
     return pairs.assign(b=pairs.b - len(images)).reset_index(drop=True)
 
 
-def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
+def similar_pairs(images: np.ndarray, similarity: float, apart: int | None = None) -> pd.DataFrame:
     """Pairs of images that show the same skin: candidates by colour layout or spectrum, judged at the best shift.
 
     Texture is the fine structure with its local contrast made equal everywhere, so that pores and hairs count as
@@ -103,6 +102,7 @@ def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
     Args:
         images: uint8 [N, 60, 80, 3], photographs as of `thumbnails`.
         similarity: the least correlation of textures, 0..1.
+        apart: compare those before this row with those from it on alone; None: all with all.
 
     Returns:
         Columns a, b (rows of `images`, a < b) and similarity, the most similar first.
@@ -123,7 +123,7 @@ def similar_pairs(images: np.ndarray, similarity: float) -> pd.DataFrame:
             return pd.DataFrame({"a": a, "b": b, "similarity": shifted.max(axis=(1, 2))})
 
         list(pool.map(enter, blocks(len(images), 128)))
-        candidates = np.unique(np.concatenate([_candidates(like, pool) for like in (layout, strength)]), axis=0)
+        candidates = np.unique(np.concatenate([_candidates(like, pool, apart) for like in (layout, strength)]), axis=0)
         pairs = pd.concat(pool.map(compared, blocks(len(candidates), 1024)))
     pairs = pairs[pairs.similarity >= similarity]
     return pairs.sort_values(["similarity", "a", "b"], ascending=[False, True, True], ignore_index=True)
@@ -161,14 +161,17 @@ def _texture_spectra(small: np.ndarray) -> np.ndarray:
     return fft.rfft2(_unit((fine * window).reshape(len(fine), -1)).reshape(fine.shape).astype(np.float32))
 
 
-def _candidates(features: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
-    """The pairs [M, 2], a < b, in which one is among the `CANDIDATES` images most like the other."""
-    count = min(CANDIDATES, len(features) - 1)
+def _candidates(features: np.ndarray, pool: ThreadPoolExecutor, apart: int | None) -> np.ndarray:
+    """The pairs [M, 2], a < b, in which one is among the `CANDIDATES` most like the other; `apart` as above."""
+    second = np.arange(len(features)) >= (apart or 0)
+    count = min(CANDIDATES, len(features) - 1 if apart is None else min(apart, len(features) - apart))
 
     def nearest(part: slice) -> np.ndarray:
         unlike = -features[part] @ features.T
         rows = np.arange(len(unlike))
         unlike[rows, rows + part.start] = np.inf
+        if apart is not None:
+            unlike[second[part, None] == second] = np.inf
         found = np.argpartition(unlike, count - 1, axis=1)[:, :count]
         return np.stack([np.repeat(rows + part.start, count), found.ravel()], axis=1)
 

@@ -25,15 +25,22 @@ def build(recipe: Recipe, *, pretrained: bool) -> nn.Module:
     """The backbone of a recipe without timm's classifier, with its pretrained weights or without.
 
     Raises:
-        DermalineError: it is unknown, does not take the recipe's options, or the weights can't be had.
+        DermalineError: it is unknown, does not take the recipe's options, has no order of its layers, or the weights
+            can't be had.
     """
-    options = _options(recipe)
+    options, (height, width) = _options(recipe), input_size(recipe)
+    if recipe.crop_from and (height > recipe.crop_from[0] or width > recipe.crop_from[1]):  # where size is not stated
+        what = f"no window of {height}x{width}, the size of {recipe.backbone}, fits into it"
+        raise DermalineError(f"recipe: crop_from: {what}; raise it, or state a smaller size")
     try:
         body = timm.create_model(recipe.backbone, **options)
     except (TypeError, ValueError, AssertionError) as problem:  # not every architecture takes every option
         raise DermalineError(
             f"recipe: {recipe.backbone} can't be built with {options}: {problem}; set drop_path to 0, size to null"
         ) from None
+    if not hasattr(body, "group_matcher"):
+        what = f"timm does not say of {recipe.backbone} which layers come first, which freezing needs"
+        raise DermalineError(f"recipe: {what}; take another backbone")
     if pretrained:
         load_pretrained(body, recipe.backbone, recipe.weights, options)
     return body

@@ -34,7 +34,12 @@ class UNet(nn.Module):
         backbone = options.backbone
         if not timm.is_model(backbone):
             raise DermalineError(f"params.yaml: segment.backbone: timm has no '{backbone}'; try tf_efficientnet_lite0")
-        self.layers = smp.Unet(f"tu-{backbone}", encoder_weights=None)
+        try:
+            self.layers = smp.Unet(f"tu-{backbone}", encoder_weights=None)
+        except (ValueError, RuntimeError, TypeError, AssertionError) as problem:  # of a backbone without stages
+            raise DermalineError(
+                f"params.yaml: segment.backbone: no U-Net of {backbone} ({problem}); try tf_efficientnet_lite0"
+            ) from None
         body = timm.create_model(backbone, num_classes=0)
         if pretrained:
             load_pretrained(body, backbone, options.weights, {"num_classes": 0})

@@ -101,10 +101,11 @@ class Trainer:
             network = convert_sync_batchnorm(network)  # torch has none for a CPU, where each process counts alone
         self.network: Network = network
         self.average = _average(network, recipe.ema) if recipe.ema else None
-        self.teachers = Teachers(recipe.teachers, fabric.device) if recipe.teachers else None
         if compiled:
             network.compile(dynamic=False)
         self.size = input_size(recipe)
+        sizes = [phase.size or self.size for phase in recipe.phases]
+        self.teachers = Teachers(recipe.teachers, fabric.device, sizes) if recipe.teachers else None
         self.images_an_epoch = _full_batches(len(train.labels), recipe.batch_size)
         images = self.images_an_epoch * sum(phase.epochs for phase in recipe.phases)
         silent = None if fabric.is_global_zero else True  # None: shown on a terminal

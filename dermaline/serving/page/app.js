@@ -214,6 +214,7 @@ async function toggled(card, box) {
       const { images } = await ask("explain", card.file, { ...stated(card), diagnosis: card.answer.predicted });
       if (asked !== card.asked) return; // what is known has changed meanwhile
       card.explained = images[0];
+      find(".problem", card.element).hidden = true;
       say(`${card.file.name}: the overlay is shown.`);
     } catch (problem) {
       box.checked = false;
