@@ -86,10 +86,12 @@ class Seen:
     def other_views(self) -> dict[str, dict[str, Any]]:
         """What is tried instead of the views that the parameters state, in words and as `found` takes it."""
         tried = {f"tta: {tta}": {"tta": tta} for tta in ("none", "flips", "d4") if tta != self.options.tta}
-        if self.network.body.pretrained_cfg.get("fixed_input_size"):
-            return {name: changes for name, changes in tried.items() if changes != {"tta": "d4"}}
+        height, width = input_size(self.recipe)
+        if self.network.takes_one_size and height != width:
+            tried.pop("tta: d4", None)
         if self.recipe.view == "whole":
-            return tried | {f"input x {scale:.3g}": {"larger": scale} for scale in SCALES}
+            larger = () if self.network.takes_one_size else SCALES
+            return tried | {f"input x {scale:.3g}": {"larger": scale} for scale in larger}
         grids = ((number, number) for number in (1, 2, 3, 4))
         tried |= {f"{rows} x {columns} windows": {"grid": (rows, columns)} for rows, columns in grids}
         if self.recipe.view == "mixed":

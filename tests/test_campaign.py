@@ -240,9 +240,9 @@ def test_a_reference_of_the_pipeline_is_none_of_a_campaign(project):
     put_parameters(project, {"ensemble": ["lite0", "other"], "evaluate.reference": "other"})
     given = plan.Campaign.model_validate(TINY)
     settings = plan.jobs(given, given.rows[0], Run(0, 0))[0].settings
-    assert (settings.ensemble, settings.evaluate.reference) == (["lite0"], None)
     (project / "params.yaml").write_bytes(kept)
     (project / "recipes/other.yaml").unlink()
+    assert (settings.ensemble, settings.evaluate.reference) == (["lite0"], None)
 
 
 def test_a_training_goes_on_in_a_project_that_was_moved(project):

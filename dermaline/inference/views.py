@@ -52,7 +52,7 @@ def tta_views(tta: str, network: Network, size: tuple[int, int]) -> tuple[View, 
         DermalineError: `d4` would turn images that are not square on their side, for a network of fixed input size.
     """
     height, width = size
-    if tta == "d4" and height != width and network.body.pretrained_cfg.get("fixed_input_size"):
+    if tta == "d4" and height != width and network.takes_one_size:
         raise DermalineError(
             f"predict.tta: d4 turns images of {height} x {width} on their side, and {network.backbone} takes one size "
             "only; set flips, or make the recipe's size square"

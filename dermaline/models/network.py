@@ -66,6 +66,11 @@ class Network(nn.Module):
                     f"the layers of {recipe.backbone}"
                 )
 
+    @property
+    def takes_one_size(self) -> bool:
+        """Whether images of another height or width than it was built for are refused by the backbone."""
+        return bool(self.body.pretrained_cfg.get("fixed_input_size"))
+
     def head_parameters(self) -> list[nn.Parameter]:
         """All that is not the backbone's: those of head, fusion and attention."""
         return [value for name, value in self.named_parameters() if not name.startswith("body.")]

@@ -3,7 +3,7 @@
 So an ensemble becomes one network (Beyer et al. 2022: of the same augmented views, not of the photographs once).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from dermaline.models.network import Network
 class Teachers:
     """Trained networks; called as one, they give the mean of their probabilities."""
 
-    def __init__(self, folders: Sequence[str], device: torch.device, sizes: Iterable[Size]) -> None:
+    def __init__(self, folders: Sequence[str], device: torch.device, sizes: Sequence[Size]) -> None:
         """Load them.
 
         Raises:
@@ -30,8 +30,7 @@ class Teachers:
         for folder in folders:
             network, recipe = load_to_predict(from_root(Path(folder)))
             own = tuple(input_size(recipe))
-            fixed = network.body.pretrained_cfg.get("fixed_input_size")
-            if fixed and (others := [size for size in sizes if tuple(size) != own]):
+            if network.takes_one_size and (others := [size for size in sizes if tuple(size) != own]):
                 (height, width), (other, wide) = own, others[0]
                 what = f"it takes images of {height}x{width} only, and would be shown {other}x{wide}"
                 raise DermalineError(f"recipe: teachers: {folder}: {what}; take another teacher, or this size")

@@ -22,7 +22,7 @@ def with_truth(place: Path, truth: Path, known: Truth) -> list[Photograph]:
     Raises:
         DermalineError: a photograph of the truth is not there: a score of what happens to be there is no score.
     """
-    lying = sorted(photographs.find([place]), key=lambda one: one.place.suffix.lower() not in photographs.CLOSED)
+    lying = sorted(photographs.find([place]), key=lambda one: not one.is_closed)
     found = {one.image_id: one for one in lying}  # of a camera's raw file and its JPEG the JPEG
     absent = [name for name in known.table["image_id"] if name not in found]
     if absent:

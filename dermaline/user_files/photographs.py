@@ -45,12 +45,17 @@ class Photograph(NamedTuple):
     def image_id(self) -> str:
         return self.called or self.place.stem
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its name says that it is none that is read here."""
+        return self.place.suffix.lower() in CLOSED
+
     def __str__(self) -> str:
         return f"{self.path}: {self.entry}" if self.entry else str(self.path)
 
     def read(self) -> bytes:
         """The file's bytes; raises `BadImageError` if they can't be read, or used, or are more than `LARGEST_FILE`."""
-        if self.place.suffix.lower() in CLOSED:
+        if self.is_closed:
             raise BadImageError(f"{self.place.suffix} files are not read; convert it to JPEG, PNG or TIFF")
         if not self.path.is_file():
             raise BadImageError("a link that leads nowhere" if self.path.is_symlink() else "no regular file")
@@ -102,7 +107,7 @@ def find(paths: Sequence[Path]) -> list[Photograph]:
         raise DermalineError(f"{', '.join(map(str, paths))}: no image there; name others")
     named: dict[str, list[Photograph]] = {}
     for one in found:
-        if one.place.suffix.lower() not in CLOSED:
+        if not one.is_closed:
             named.setdefault(one.image_id, []).append(one)
     left_out, called = set(), {}
     for several in (group for group in named.values() if len(group) > 1):
