@@ -3,14 +3,15 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
 WORKDIR /dermaline
-COPY requirements.txt ./
-COPY stages/requirements.txt stages/
+COPY requirements.lock ./
 COPY container/requirements.txt container/
 # Another index of wheels beside the usual one: PyTorch's for the CPU saves the CUDA libraries.
 ARG PIP_EXTRA_INDEX_URL
-# Versions stand where the pipeline has them: container/requirements.txt only names what serving needs.
-RUN sed /^-r/d requirements.txt > pins.txt && python -m pip install --no-cache-dir --disable-pip-version-check \
-    --constraint pins.txt --constraint stages/requirements.txt --requirement container/requirements.txt
+# The versions of all packages are the pipeline's, by the lock, and container/requirements.txt names what serving needs
+# of them. Without the lock's hashes: another index has other files of the same versions.
+RUN sed -n 's/ *\\$//; /^[a-z].*==/p' requirements.lock > pins.txt && \
+    python -m pip install --no-cache-dir --disable-pip-version-check \
+    --constraint pins.txt --requirement container/requirements.txt
 
 COPY LICENSE params.yaml ./
 COPY dermaline/ dermaline/

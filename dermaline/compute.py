@@ -38,10 +38,11 @@ def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         raise DermalineError(f"device {device}: there is none here; use auto or cpu")
     if precision == "auto":
         precision = "bf16-mixed" if _computes_in_bf16(device) else "32-true"
+    portable = precision == "portable" and device == "cpu"
     if precision == "portable":
         precision = "32-true"
-        if device == "cpu":
-            pin()
+    if portable:
+        pin()
     if device == "cpu":
         keep_memory()
     nodes = 1
@@ -63,6 +64,8 @@ def setup_fabric(device: str, precision: str, devices: int = 1) -> Fabric:
         plugins=started,  # named, so that a job of SLURM, MPI or LSF around this process is not taken for its own tasks
     )
     found.launch()
+    if portable:
+        pin()  # Fabric has shared out the cores among several processes
     return found
 
 

@@ -1,9 +1,9 @@
 """Fit the decisions on val, and score every recipe, and their ensemble, on both splits.
 
-Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Of the final model (the ensemble, or the
-only recipe) it writes the key metrics: metrics/val.json, decided by what was fitted on the other half of val, to choose
-by, and metrics/test.json, to report. plots/evaluation/models.csv compares all models on val; the tables beside it are
-of the test. metrics/details.json has every score with its interval, metrics/decision.json what new images need.
+Reads data/predictions/RECIPE.csv, data/prepared/index.csv and data/split.csv. Key metrics of the final model (ensemble,
+or only recipe): metrics/val.json, by what was fitted on the other half of val, to choose by, and metrics/test.json.
+metrics/details.json has every score with its interval, metrics/decision.json what new images need. In plots/evaluation
+models.csv compares all models on val; the tables beside it are of the test.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ from dermaline.evaluation.scores import Bools
 from dermaline.inference import conformal
 from dermaline.inference.decided import Decided, cross_fitted, decide, read_members
 from dermaline.params.evaluate import Evaluate
+from dermaline.params.predict import Predict
 
 ENSEMBLE = "ensemble"
 SET_COVERAGES = (0.9, 0.95)  # that are looked at beside the decision's
@@ -27,7 +28,7 @@ PREDICTIONS, TABLES = Path("data/predictions"), Path("plots/evaluation")
 
 
 def main() -> None:
-    options, recipes = load(Evaluate, "evaluate"), load(list[str], "ensemble")
+    options, recipes, views = load(Evaluate, "evaluate"), load(list[str], "ensemble"), load(Predict, "predict")
     files.keep_only(PREDICTIONS, [f"{name}.csv" for name in recipes])
     index = read_with_split()
     train = index[index["split"] == "train"]
@@ -38,7 +39,7 @@ def main() -> None:
     compared = compare.models_table(val, options, options.reference).set_index("model")
     details = {name: describe(model, val[name], compared.loc[name], options) for name, model in models.items()}
     name, final = list(models.items())[-1]
-    final.decision.save(Path("metrics/decision.json"))
+    final.decision.model_copy(update={"views": views}).save(Path("metrics/decision.json"))
     files.write_json(Path("metrics/details.json"), details)
     # val's under plain names, the test's under `test`: no column of `dvc exp show` needs a path
     files.write_json(Path("metrics/val.json"), summary.key_metrics(details[name]["val"]))
@@ -67,14 +68,13 @@ def describe(model: Decided, val: pd.DataFrame, compared: pd.Series, options: Ev
     }
 
 
-def test_series(
-    final: Decided, scores: dict[str, Any], index: pd.DataFrame, options: Evaluate
-) -> dict[str, pd.DataFrame]:
+def test_series(final: Decided, scores: dict, index: pd.DataFrame, options: Evaluate) -> dict[str, pd.DataFrame]:
     """The tables of the test that `dvc plots` and the figures draw, by the names of their files."""
+    learned = index.loc[index["split"] == "train", "dx"].value_counts().to_dict()
     return {
         "confusion": series.confusion_rows(final.test),
         "reliability": series.reliability_rows(final.test, options.calibration_bins),
-        "per_class": series.per_class_rows(scores, index.loc[index["split"] == "train", "dx"].value_counts().to_dict()),
+        "per_class": series.per_class_rows(scores, learned),
         "protocols": slices.protocol_rows(final.test, final.lesions, final.alone, options),
         "slices": slices.slice_rows(final.test, index, options),
         "risk": uncertainty.risk_rows(final.test),

@@ -48,8 +48,6 @@ def main() -> None:
     best = training.run()
     if not fabric.is_global_zero:
         return
-    epochs = training.epochs().set_index("epoch", drop=False)
-    chosen = epochs.loc[training.best.epochs[0]]
     facts = {
         "name": name,
         "size": training.size,
@@ -58,8 +56,8 @@ def main() -> None:
         "split": split_digest(),
         "start": origins.start,
         "teachers": origins.teachers,
-        "epoch": int(chosen.epoch),
-        **{score: float(chosen[score]) for score in epochs if score.startswith("val_")},
+        "epoch": training.best.epochs[0],
+        **training.kept_scores,
         "device": in_words(fabric),
         "precision": precision,
         "torch": torch.__version__,

@@ -51,6 +51,8 @@ def test_balancing_twice_is_warned_about_and_once_is_not():
     assert balance.warnings(tiny.recipe(class_weight_power=1, sampler_power=0)) == []
     smoothed = balance.warnings(tiny.recipe(class_weight_power=0, logit_adjustment=1, label_smoothing=0.1))
     assert ["label_smoothing" in line for line in smoothed] == [True]
+    taught = tiny.recipe(class_weight_power=0, logit_adjustment=1, label_smoothing=0, teachers=["released/lite0_mixed"])
+    assert "what teachers say undoes it" in balance.warnings(taught)[0]
     both = balance.warnings(tiny.recipe(class_weight_power=1, sampler_power=1))
     assert "class_weight_power and sampler_power" in both[0]
     late = [tiny.phase("all", 1, 1, 1), tiny.phase("late", 1, 0, 1, sampler_power=1)]

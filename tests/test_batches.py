@@ -64,3 +64,16 @@ def test_training_and_validation_have_the_images_of_their_own_split(tmp_path, mo
         assert found.images((24, 32))[:, 0, 0, 0].tolist() == own.row.tolist()
         assert [CLASSES[label] for label in found.labels] == own.dx.tolist()
         assert torch.equal(found.metadata, metadata.encode(own))
+        for view, size, crop_from in (
+            ("whole", (24, 32), None),
+            ("crop", (12, 16), (24, 32)),
+            ("mixed", (12, 16), (24, 32)),
+        ):
+            for photographs in found.to_augment(size, view, crop_from):
+                assert photographs.pixels[photographs.rows][:, 0, 0, 0].tolist() == own.row.tolist(), view
+
+
+def test_mixed_views_are_made_of_sizes_half_an_octave_apart(rows):
+    found = batches.training_images(rows, (24, 32), "mixed", (60, 80), CPU)
+    assert [one.size for one in found] == [(60, 80), (42, 57), (30, 40)]
+    assert [one.size for one in batches.training_images(rows, (24, 32), "crop", (48, 64), CPU)] == [(48, 64)]

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import fakes
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,12 +22,14 @@ from stage import run_chain
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
-from dermaline.campaigns import plan
+from dermaline.campaigns import plan, table
 from dermaline.campaigns.job import run_job
 from dermaline.campaigns.plan import Run
 from dermaline.commands import campaign, results_summary
+from dermaline.inference.decided import cross_fitted, decide, read_members
 from dermaline.models import model_info
 from dermaline.models.weights import describe_start
+from dermaline.params import whole
 from dermaline.params.whole import Params
 from stages import train
 
@@ -102,6 +106,26 @@ def trainings(project) -> list[Path]:
 def test_without_time_nothing_is_done(project):
     assert "0 of 1 rows are done; call it again" in call("later", minutes=0, seeds=[7], rows=TINY["rows"][:1])
     assert trainings(project) == []
+
+
+def test_rows_on_validation_are_of_what_was_fitted_on_the_other_half(tmp_path, monkeypatch):
+    """And what is counted of training images is of those alone."""
+    index = fakes.project(tmp_path, ("lite0",), lesions=400)
+    monkeypatch.chdir(tmp_path)
+    options = whole.read().evaluate.model_copy(update={"calibration": "vector", "decision": "balanced"})
+    settings = SimpleNamespace(evaluate=options)
+    job = SimpleNamespace(
+        folder=tmp_path, recipe="lite0", settings=settings, predictions=Path("data/predictions/lite0.csv")
+    )
+    members = read_members({"lite0": job.predictions}, index)
+    train = index[index["split"] == "train"]
+    expected = cross_fitted(members, train, options)
+    found = table.scored("val", Run(0, None), [job])
+    assert found[list(CLASSES)].equals(expected[list(CLASSES)])
+    for other in (decide(members, train, options).val, cross_fitted(members, index, options)):
+        assert not found[list(CLASSES)].equals(other[list(CLASSES)])
+    tested = table.scored("test", Run(0, None), [job])
+    assert tested[list(CLASSES)].equals(decide(members, train, options).test[list(CLASSES)])
 
 
 @pytest.mark.slow
@@ -223,6 +247,12 @@ def test_each_run_and_each_starting_weights_are_another_training(project):
     assert plan.jobs(alone, alone.rows[0], Run(0, None))[0].settings.split.fold == 2
 
 
+def test_another_device_is_another_training(project):
+    given = plan.Campaign.model_validate(TINY)
+    rows = [given.rows[0].model_copy(update={"set": changes}) for changes in ({}, {"compute.devices": 2})]
+    assert len({plan.jobs(given, row, Run(0, 0))[0].folder for row in rows}) == 2
+
+
 def test_other_pixels_are_other_trainings(project):
     given = plan.Campaign.model_validate(TINY)
     images = project / "data/prepared/images.npy"
@@ -291,6 +321,13 @@ def test_a_row_that_changes_a_part_of_what_all_have_changes_it_for_itself(monkey
         ({"rows": [TINY["rows"][0] | {"set": {"split.unit": "image"}}]}, "split.unit can't be set for one row"),
         ({"rows": [TINY["rows"][0] | {"set": {"evaluate.bootstrap": 9}}]}, "evaluate.bootstrap can't be set for one"),
         ({"rows": [TINY["rows"][0] | {"recipes": []}]}, "recipes"),
+        ({"rows": [TINY["rows"][0] | {"recipes": ["lite0", "lite0"]}]}, "a recipe of a row, stands there twice"),
+        ({"seeds": [0, 0]}, "a seed, .* stands there twice; each counts once"),
+        (
+            {"set": {"split": {"folds": 10}}},
+            "split can't be set as a whole; set its keys one by one, such as split.KEY",
+        ),
+        ({"rows": [TINY["rows"][0] | {"set": {"evaluate": {"seed": 7}}}]}, "evaluate can't be set as a whole"),
         ({"set": {"split.fold": 1}}, "split.fold can't be set with folds: true"),
         ({"set": {"recipe.seed": 3}}, "recipe.seed can't be set; state seeds"),
         ({"set": {"evaluate.reference": "lite0"}}, "evaluate.reference can't be set; the first row is"),
@@ -303,6 +340,21 @@ def test_a_campaign_that_is_none_is_refused_in_one_line(tmp_path, change, said):
     with pytest.raises(DermalineError, match=said) as problem:
         plan.read(tmp_path / "bad.yaml")
     assert "\n" not in str(problem.value)
+
+
+def test_a_model_that_may_have_seen_the_test_is_no_row(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given = plan.Campaign.model_validate(TINY | {"set": {"recipe.start_of_other_split": True}})
+    with pytest.raises(DermalineError, match=r"row 'plain': recipe lite0: start_of_other_split: .* can't be compared"):
+        plan.jobs(given, given.rows[0], Run(0, None))
+
+
+def test_the_members_of_an_ensemble_keep_seeds_of_their_own(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    pair = {"name": "pair", "recipes": ["lite0_mixed", "lite2_mixed"]}
+    given = plan.Campaign.model_validate(TINY | {"set": {}, "rows": [pair]})
+    seeds = [[job.training.seed for job in plan.jobs(given, given.rows[0], Run(seed, None))] for seed in (0, 1)]
+    assert seeds == [[0, 1], [1, 2]]
 
 
 def test_a_key_or_a_value_that_params_yaml_has_not_is_named(monkeypatch):

@@ -91,7 +91,7 @@ def test_what_is_copied_is_what_serving_needs_and_nothing_secret(image):
     needed = imported_files(ROOT / "dermaline/commands/serve.py") | imported_files(ROOT / "dermaline/__main__.py")
     released = {path.relative_to(ROOT).as_posix() for path in (ROOT / "released").rglob("*") if path.is_file()}
     assert needed | released | {"params.yaml", "LICENSE", "dermaline/serving/page/index.html"} <= there
-    lists = {"requirements.txt", "stages/requirements.txt", "container/requirements.txt"}
+    lists = {"requirements.lock", "container/requirements.txt"}
     assert {path for path in there if not path.startswith(("dermaline/", "released/"))} == {
         "params.yaml",
         "LICENSE",

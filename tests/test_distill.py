@@ -9,6 +9,7 @@ from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
 from dermaline.models import model_info, model_io
 from dermaline.models.network import Network
+from dermaline.models.weights import describe_start, origins_of
 from dermaline.training.checkpoint import ResumeCheckpoint
 from dermaline.training.distill import Teachers, distilled
 from dermaline.training.loop import Trainer
@@ -75,6 +76,42 @@ def test_a_student_of_teachers_alone_comes_to_say_what_they_say(tmp_path, monkey
         wanted = model_io.load(tmp_path / "model")[0](pixels).softmax(dim=1)
         far.append(float((said - wanted).detach().abs().sum(dim=1).mean()))
     assert far[1] < 0.5 * far[0]
+
+
+def test_a_training_with_a_teacher_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    folders, moved = [teacher(tmp_path / f"{seed}", seed) for seed in (3, 4)], []
+    quiet = {"backbone": "resnet10t", "drop_path": 0.0, "weights": "none", "phases": [tiny.phase("all", 1, 1, 1)]}
+    for teachers in ([], folders[:1], folders[1:]):
+        recipe = tiny.recipe(teachers=teachers, **quiet)
+        scratch = ResumeCheckpoint(f"of {teachers}".replace("/", ""))
+        trained = Trainer(recipe, tiny.examples(32, 0), tiny.examples(21, 1), CPU, scratch).run()
+        moved.append(next(value for name, value in trained.items() if name.startswith("head") and value.ndim == 2))
+    assert not any(torch.equal(one, other) for one, other in zip(moved, [*moved[1:], moved[0]], strict=True))
+
+
+def saved(folder, **facts) -> str:
+    """A model with these facts beside it."""
+    recipe = tiny.recipe(backbone="resnet10t", drop_path=0.0, weights="none")
+    model_io.save(
+        folder, Network(recipe, pretrained=False).state_dict(), recipe, {"split": "own", "start": None, **facts}
+    )
+    return str(folder)
+
+
+def test_what_may_have_seen_the_test_is_known_whoever_learned_from_it(tmp_path):
+    """A model of this split that started from one of another, and teachers, are looked at like a start."""
+    other = {"model": "old", "same_split": False}
+    known = {"own": {}, "other": {"split": "another"}, "second": {"start": other}, "taught": {"teachers": [other]}}
+    folders = {name: saved(tmp_path / name, **facts) for name, facts in known.items()}
+    for name, folder in folders.items():
+        assert describe_start(tmp_path / name / "model.safetensors", "own")["same_split"] == (name == "own")
+        for start, teachers in ((f"{folder}/model.safetensors", []), ("none", [folders["own"], folder])):
+            origins = origins_of(start, teachers, "own")
+            assert origins.leaks == ([] if name == "own" else [name])
+            if name != "own":
+                with pytest.raises(DermalineError, match=f"here: {name} is not known to be of this split"):
+                    origins.require_same_split("here")
 
 
 def test_a_model_that_learned_from_one_of_another_split_is_no_measurement():

@@ -1,5 +1,8 @@
 """Maps of what speaks for a class, and the checks of them: against captum, against networks whose answer is known."""
 
+import sys
+
+import fakes
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +11,7 @@ import torch
 from captum.attr import LayerGradCam
 from hypothesis import given
 from hypothesis import strategies as st
+from parameters import put_parameters
 from scipy.stats import spearmanr, ttest_1samp
 from torch import nn
 
@@ -21,6 +25,7 @@ from dermaline.inference import views
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
 from dermaline.params.predict import Predict
+from stages import explain as stage
 from stages.explain import examples
 
 RED, GREEN = (0, 1)
@@ -222,6 +227,28 @@ def test_an_example_has_the_map_of_each_of_its_diagnoses(squares, tmp_path, monk
         for dx, found in one.maps.items():
             expected = explain(looked, images[[row]], torch.tensor([CLASSES.index(dx)]), None)[0]
             assert found == pytest.approx(expected.numpy(), abs=1e-6)
+
+
+def test_the_maps_are_of_images_of_the_test(tmp_path, monkeypatch):
+    class Enough(Exception):
+        """Once it is known which images are looked at."""
+
+    def measured(sample, size, device):
+        test = set(table.query("split == 'test'")["image_id"])
+        assert len(sample) == 20
+        assert set(sample["image_id"]) <= test
+        raise Enough
+
+    table = fakes.project(tmp_path, ("lite0",), lesions=80)
+    put_parameters(tmp_path, {"explain.images": 20})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["explain", "lite0"])
+    monkeypatch.setattr(stage, "load_member", lambda *asked: member(Colours()))
+    monkeypatch.setattr(stage, "examples", lambda looked, rows: {})
+    monkeypatch.setattr(checks, "untaught", lambda *asked: [])
+    monkeypatch.setattr(stage, "load_images", measured)
+    with pytest.raises(Enough):
+        stage.main()
 
 
 def test_without_outlines_what_needs_one_is_not_measured():

@@ -74,6 +74,17 @@ def test_photographs_of_elsewhere_are_scored_with_the_decision_as_it_is(project,
     assert details["interval_by"] == "lesion"
 
 
+def test_a_photograph_under_an_id_of_training_was_seen_whatever_was_done_to_it(project):
+    with zipfile.ZipFile(project / "clinic.zip", "a") as archive:
+        archive.writestr("in/ISIC_1000003.jpg", jpeg(frame(31)))
+    truth = pd.read_csv(project / "clinic.csv")
+    more = pd.DataFrame({"image_id": ["ISIC_1000003"], "dx": ["nv"], "lesion_id": ["x9"]})
+    pd.concat([truth, more]).to_csv(project / "clinic.csv", index=False)
+    external.main()
+    details = json.loads((project / "metrics/external/clinic.details.json").read_text())
+    assert sorted(details["seen_in_training"]) == ["ISIC_1000003", "p0", "p1"]
+
+
 def test_of_a_cameras_raw_file_and_its_jpeg_the_jpeg_is_taken(project):
     external.main()
     alone = (project / "data/external/clinic.csv").read_bytes()

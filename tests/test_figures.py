@@ -71,6 +71,14 @@ def test_every_figure_is_drawn_at_half_size(figures, tmp_path):
             assert not {"Software", "Creation Time", "date"} & set(image.info)
 
 
+def test_the_confusion_matrix_has_a_row_for_each_true_class():
+    pairs = pd.DataFrame({"actual": ["mel"] * 3 + ["nv"], "predicted": ["nv"] * 2 + ["mel"] * 2})
+    mel, nv = CLASSES.index("mel"), CLASSES.index("nv")
+    for share, said in ((False, ("2", "1")), (True, ("0.67", "1.00"))):
+        cells = [text.get_text() for text in diagnostics.confusion_matrix(pairs, share=share).axes[0].texts]
+        assert (cells[len(CLASSES) * mel + nv], cells[len(CLASSES) * nv + mel]) == said
+
+
 def test_text_is_large_enough_and_nothing_is_cut_off(figures):
     for name, drawn in figures.items():
         assert min(text.get_fontsize() for text in drawn.findobj(Text)) >= 8, name

@@ -98,8 +98,8 @@ def seen():
     """A decision of photographs with their patients, and all that it was fitted on."""
     logits, truth = drawn(1500)
     rows, train = people(NAMES[truth], seed=2), people(NAMES[drawn(5000, seed=3)[1]], seed=1)
-    shares, known = softmax(logits, axis=1), encode(rows)
-    asked = options(metadata=True, calibration="temperature", melanoma_sensitivity=0.8)
+    shares, known = softmax(0.6 * logits, axis=1), encode(rows)  # less sure than they should be
+    asked = options(metadata=True, calibration="temperature", melanoma_sensitivity=0.8, decision="balanced")
     return decision.fit({"a": "0"}, truth, [shares], train, asked, encoded=known), truth, shares, known
 
 
@@ -115,6 +115,15 @@ def test_a_decision_multiplies_by_them_and_the_threshold_is_of_the_product(seen)
     of_both, of_alone = (decision.fit_threshold(melanomas, one[:, MELANOMA], 0.8) for one in (both, alone))
     assert made.melanoma_threshold == pytest.approx(of_both, rel=1e-9)
     assert of_both != pytest.approx(of_alone, rel=0.01)
+
+
+def test_a_decision_is_balanced_by_what_it_decides_on(seen):
+    made, truth, shares, known = seen
+    prior = np.array(list(made.prior.values()))
+    raw, alone, both = shares, made.apply([shares])[0], made.apply([shares], known)[0]
+    of_raw, of_alone, of_both = (decision.fit_tau(truth, some, prior) for some in (raw, alone, both))
+    assert made.tau == of_both
+    assert of_both not in (of_raw, of_alone)
 
 
 def test_it_is_saved_and_one_of_other_findings_is_refused(seen, tmp_path):

@@ -28,6 +28,7 @@ from dermaline.models.model_io import save
 from dermaline.models.network import Network
 from dermaline.ood import density, detector, non_lesions, packaged, report
 from dermaline.user_files.forms import ISIC
+from stages import ood
 
 SIZE = (48, 64)
 FOLDER = Path("models/out_of_distribution")
@@ -139,6 +140,28 @@ def test_the_stage_finds_what_shows_no_lesion_and_lets_lesions_be(project):
     assert (facts["threshold"], facts["prepared_size"]) == (told["threshold"], [96, 128])
 
 
+def test_the_density_is_of_training_the_threshold_of_validation_images(project, monkeypatch):
+    class Enough(Exception):
+        """After what is fitted and scored, before anything is written."""
+
+    seen = []
+
+    def of_rows(extract, rows):
+        seen.append(set(rows["image_id"]))
+        return torch.randn(len(rows), 8, generator=torch.Generator().manual_seed(len(seen)))
+
+    def fit_threshold(found, group, false_alarms):
+        assert len(found) == len(group) == len(seen[1])
+        raise Enough
+
+    monkeypatch.setattr(ood, "of_rows", of_rows)
+    monkeypatch.setattr(detector, "fit_threshold", fit_threshold)
+    with pytest.raises(Enough):
+        ood.main()
+    split = pd.read_csv("data/split.csv").groupby("split")["image_id"].agg(set)
+    assert seen == [split["train"], split["val"], split["test"]]
+
+
 def test_predict_says_which_images_are_no_dermatoscopic_ones(project, tmp_path, capsys):
     table = predict(tmp_path / "out.csv", "photos", "--last-run").set_index("image_id")
     assert list(table)[-1] == "out_of_distribution"
@@ -242,5 +265,5 @@ def test_a_detector_of_another_split_is_refused(tmp_path):
 def test_of_a_broken_detector_the_split_is_one_line_too(tmp_path, content):
     if content is not None:
         (tmp_path / "detector.json").write_text(content)
-    with pytest.raises(DermalineError):
+    with pytest.raises(DermalineError, match=r"^[^\n]*not a detector .*; run the stage ood$|detector\.json"):
         detector.require_split(tmp_path, ["aaaa"])

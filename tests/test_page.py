@@ -1,6 +1,7 @@
 """The page of `serve` in a real browser that reaches nothing else: by keyboard, on a phone, in the dark."""
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
 from PIL import Image
+from serving import wait_until
 from test_predict_command import photograph
-from test_serve import TOKEN, project, running, service  # noqa: F401  fixtures
+from test_serve import TOKEN, held, project, running, service  # noqa: F401  fixtures
 
 from dermaline.base.classes import DIAGNOSES
 from dermaline.data import words
@@ -227,3 +229,53 @@ def test_of_what_is_no_dermatoscopic_photograph_no_diagnosis_is_shown(service, b
         assert "probability" not in shown.lower()
         browser.value("document.querySelector('summary').click()")
         assert "probability" in browser.value("document.querySelector('article').innerText").lower()
+
+
+def test_what_a_model_rests_on_is_said(service, browser, photos):  # noqa: F811
+    drawn = {"calibrated": False, "generated": True, "set_by_class": False}
+    for changes in (drawn, drawn | {"generated": False}, {}):
+        asked = replace(service, model=service.model.model_copy(update=changes))
+        with running(asked) as client:
+            browser.open(str(client.base_url))
+            browser.choose("#files", photos[1])
+            browser.wait(f"{ANSWERED} === 1")
+            warned = "A model of generated images." in browser.value("document.body.innerText")
+            origin = browser.value("document.querySelector('#origin').textContent")
+            coverage = browser.value("document.querySelector('#coverage').textContent")
+        assert warned is ("generated images" in origin) is changes.get("generated", False)
+        assert origin.startswith("Calibrated") is (changes == {})
+        assert ("of each diagnosis" in coverage) is (changes == {})
+
+
+def test_a_photograph_that_is_removed_is_asked_about_no_more(service, browser, photos):  # noqa: F811
+    gate = threading.Event()
+    with running(held(service, gate)) as client:
+        browser.open(str(client.base_url))
+        browser.choose("#files", photos[1])
+        wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
+        browser.value("document.querySelector('.remove').click()")
+        wait_until(lambda: "dermaline_waiting 0.0" in client.get("/metrics").text)
+        gate.set()
+        wait_until(lambda: client.get("/ready").status_code == 200)
+        assert browser.value(STATUS) == "second.jpg is removed."
+        assert browser.value(CARDS) == 0
+
+
+def test_what_went_wrong_with_an_overlay_of_before_is_not_said_of_what_is_there_now(page, photos):
+    page.choose("#files", photos[1])
+    page.wait(f"{ANSWERED} === 1")
+    page.value("""{
+      const own = window.fetch;
+      window.fetch = async (...asked) => {
+        if (asked[0] !== "explain") return own(...asked);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        setTimeout(() => (window.failed = true), 200);
+        return new Response('{"error": "the server failed"}', { status: 500 });
+      };
+    }""")
+    page.value("document.querySelector('[name=map]').click()")
+    age = "document.querySelector('article [name=age]')"
+    page.value(f"{age}.value = '70', {age}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+    page.wait("window.failed === true")
+    assert page.value("document.querySelector('.problem').hidden")
+    assert "counts: 70 years" in page.value("document.querySelector('article').innerText")

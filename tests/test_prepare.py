@@ -124,9 +124,18 @@ def test_a_bad_image_stops_or_is_left_out_as_the_rule_says(folder, content, reas
     stage.main()
     assert reason in json.loads((folder / "data/prepared/report.json").read_text())["dropped"]["ISIC_0000001"]
     assert pd.read_csv(folder / "data/prepared/index.csv").image_id.tolist() == ["ISIC_0000000", "ISIC_0000002"]
-    images = np.load(folder / "data/prepared/images.npy")
-    assert len(images) == 2
+    images, masks = (np.load(folder / f"data/prepared/{name}.npy") for name in ("images", "masks"))
+    assert len(images) == len(masks) == 2
     assert images[1].any()
+
+
+def test_where_an_image_is_left_out_its_outline_goes_with_it(folder, monkeypatch):
+    write_raw(folder, [b"a text", encoded(photograph(0)), encoded(photograph(2))])
+    drop_bad_images(folder)
+    monkeypatch.chdir(folder)
+    stage.main()
+    masks = np.load(folder / "data/prepared/masks.npy")
+    assert masks.reshape(len(masks), -1).mean(axis=1).tolist() == [1, 0]  # of the second and the third
 
 
 def test_what_says_nothing_is_counted_as_missing(folder, monkeypatch):

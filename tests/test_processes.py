@@ -102,6 +102,26 @@ def test_killed_and_started_again_they_go_on_from_the_last_epoch_to_the_same_cur
     assert facts["device"].startswith("2 x CPU")
 
 
+@pytest.mark.slow
+def test_of_a_network_with_batch_norm_a_resumed_training_has_the_same_bits(project, alone):
+    """Each process has seen statistics of its own; all go on with those of the first."""
+    put_parameters(project, recipe=PLAIN | {"backbone": "resnet10t"})
+    made = []
+    for stopped in (False, True):
+        shutil.rmtree(project / ".scratch", ignore_errors=True)
+        shutil.rmtree(project / "models")
+        if stopped:
+            training = started(project, "fabric")
+            assert any(line.startswith("epoch 2 ") for line in training.stdout)
+            os.killpg(training.pid, signal.SIGKILL)
+            training.communicate()
+        history, said = train(project, "fabric")
+        assert ("resumed after epoch 2" in said) == stopped
+        made.append((history.to_csv(), (project / "models/lite0/model.safetensors").read_bytes()))
+    put_parameters(project, recipe=PLAIN)
+    assert made[0] == made[1]
+
+
 def test_the_shares_of_a_batch_have_no_repeats_and_no_gaps():
     recipe = tiny.recipe(batch_size=12, grad_accum_steps=2)
     examples = SimpleNamespace(labels=torch.arange(50) % 7, to_augment=lambda *asked: None)

@@ -12,13 +12,14 @@ from closure import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from dermaline.base.classes import CLASSES, DIAGNOSES
 from dermaline.base.errors import DermalineError
 from dermaline.params import whole
 from dermaline.reporting import results, run, setting, tables
 from dermaline.reporting.page import SECTIONS, marked, page
-from dermaline.reporting.tables import with_ends
+from dermaline.reporting.tables import with_ends, with_flat_ends
 from dermaline.segmentation.scores import SCORES, THRESHOLDS
 from stages import evaluate, report, split
 
@@ -166,8 +167,14 @@ def test_it_can_be_read_without_eyes(read):
 def test_the_numbers_are_those_of_the_files(told, project, read):
     test = json.loads((project / "metrics/details.json").read_text())["ensemble"]["image_level"]
     cells = [element.text for element in read.all("td")]
-    for key in results.SCORES.values():
+    final = next(
+        block.table for block in results.headline(told).blocks if getattr(block, "caption", "") == "The final model"
+    )
+    rows = {row[0]: dict(zip(final.heads, row, strict=True)) for row in final.rows}
+    for words, key in results.SCORES.items():
         assert with_ends(test, key) in cells
+        assert rows[words]["test"] == with_ends(test, key)
+        assert rows[words]["validation"] == with_flat_ends(told.final["val"], key)
     for name, own in test["per_class"].items():
         assert f"{DIAGNOSES[name]} ({name})" in [element.text for element in read.all("th")]
         assert with_ends(own, "recall") in cells
@@ -175,8 +182,7 @@ def test_the_numbers_are_those_of_the_files(told, project, read):
     (matrix,) = [block.table for block in results.confusion(told).blocks if hasattr(block, "table")]
     counts = [[int(cell.strip("*")) for cell in row[1:]] for row in matrix.rows]
     assert sum(map(sum, counts)) == len(pairs) == test["cases"]
-    right = (pairs["actual"] == pairs["predicted"]).sum()
-    assert sum(counts[number][number] for number in range(len(CLASSES))) == right
+    assert counts == confusion_matrix(pairs["actual"], pairs["predicted"], labels=CLASSES).tolist()
 
 
 def test_the_operating_point_is_told_in_photographs(told, read):
@@ -185,6 +191,11 @@ def test_the_operating_point_is_told_in_photographs(told, read):
     assert re.search(
         rf"Of 100 photographs of melanomas, {found} \(.*Of 100 other photographs, {called} \(", page_text(read)
     )
+    (table,) = [block.table for block in results.melanoma(told).blocks if hasattr(block, "table")]
+    shown = [int(cell.split()[0]) for cell in table.rows[0][1:]]
+    said = ("melanomas found", "melanomas missed", "others called melanoma", "others left alone")
+    assert table.heads[1:] == list(said)
+    assert shown == [found, 100 - found, called, 100 - called]
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))

@@ -282,6 +282,17 @@ def test_a_start_from_a_model_that_may_have_seen_the_test_is_refused(run, tmp_pa
     put_parameters(run, {"segment.weights": "bundled"})
 
 
+def test_networks_learn_from_photographs_of_training_alone(run, monkeypatch):
+    def examples(rows, size, device):
+        split = pd.read_csv("data/split.csv")
+        assert sorted(rows["image_id"]) == sorted(split.query("split == 'train'")["image_id"])
+        raise Stopped
+
+    monkeypatch.setattr(segment, "examples", examples)
+    with pytest.raises(Stopped):
+        segment.main()
+
+
 def test_every_photograph_is_outlined_and_what_is_known_is_compared(run):
     index = pd.read_csv(run / "data/prepared/index.csv")
     split = pd.read_csv(run / "data/split.csv")

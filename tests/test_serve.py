@@ -39,7 +39,9 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import load
 from dermaline.commands import serve
+from dermaline.data.decode import BadImageError
 from dermaline.data.metadata import MISSING, encode
+from dermaline.inference.decision import load as load_decision
 from dermaline.models.model_io import save
 from dermaline.models.network import Network
 from dermaline.params.segment import Segment
@@ -51,13 +53,14 @@ from dermaline.serving.batching import Batcher
 from dermaline.serving.connections import Connection
 from dermaline.serving.guard import FILES
 from dermaline.serving.service import Asked, Service
-from dermaline.serving.uploads import SCAN, Upload
+from dermaline.serving.uploads import Upload
 
 NUMBERS = range(6)
 TOKEN = "correct-horse-battery"
 PART = b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 KNOWN = {"age": "70", "sex": "f", "localization": "posterior torso"}
+SCAN = b"\xff\xda"  # the marker of a JPEG's scan
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -234,6 +237,32 @@ def test_a_model_that_looks_at_the_photograph_alone_says_so(project, monkeypatch
     assert known["model"]["takes_metadata"] is False
 
 
+def test_what_probabilities_and_sets_rest_on_is_said(project, service, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(project)
+    said = service.model
+    assert (said.calibrated, said.generated, said.set_by_class) == (True, False, DECISION.set_rule.by_class)
+    save_model(tmp_path / "drawn", 1, {"prepared_size": [48, 64], "generated": True})
+    said = serve.load_service(options("--model", str(tmp_path / "drawn"))).model
+    assert (said.calibrated, said.generated, said.set_by_class) == (False, True, None)
+    assert "drawn learned from generated images; what it says of photographs means nothing" in capsys.readouterr().err
+
+
+def test_the_last_runs_views_are_those_of_its_decision(project, service, monkeypatch):
+    """Whatever params.yaml says by now: threshold and sets were fitted on the predictions of those."""
+    monkeypatch.chdir(project)
+    path = Path("metrics/decision.json")
+    kept = path.read_text()
+    views = service.ensemble.members[0].options.model_copy(update={"tta": "d4"})
+    try:
+        load_decision(path).model_copy(update={"views": views}).save(path)
+        chosen = serve.load_service(options("--last-run")).ensemble
+        assert {member.options.tta for member in chosen.members} == {"d4"}
+        asked = serve.load_service(options("--last-run", "--tta", "none")).ensemble
+        assert {member.options.tta for member in asked.members} == {"none"}
+    finally:
+        path.write_text(kept)
+
+
 def test_requests_at_once_are_one_inference_and_each_has_its_own_answer(client, service):
     alone = [client.post("/predict", files=files(number)).json()["images"][0] for number in NUMBERS]
     sizes = []
@@ -309,6 +338,21 @@ def test_a_jpeg_with_more_scans_than_any_camera_writes_is_refused(client):
     refused = client.post("/predict", files=[("images", ("a.jpg", bomb))])
     assert refused.status_code == 422
     assert error(refused) == "a.jpg: a JPEG of 101 scans, more than 100; save it anew"
+    film = whole + np.random.default_rng(0).bytes(9_000_000)  # as telephones put one behind a photograph
+    assert film.count(SCAN) > 200
+    assert client.post("/predict", files=[("images", ("a.jpg", film))]).status_code == 200
+    exif = b"\xff\xe1" + (2 + 300).to_bytes(2) + b"\xff\xd9" + SCAN * 149  # a thumbnail's end is not the image's
+    inside = [("images", ("a.jpg", of[:2] + exif + of[2:])) for of in (whole, bomb)]
+    assert [client.post("/predict", files=[one]).status_code for one in inside] == [200, 422]
+
+
+def test_what_opens_a_photograph_is_what_it_was_taken_for(service, monkeypatch):
+    """Formats that strangers may not send have no try at it, whatever the first look saw."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), "peru").save(file, "GIF")
+    monkeypatch.setattr(Upload, "read", lambda upload: upload.content)
+    with pytest.raises(BadImageError, match="not an image file"):
+        service.decode(Upload("a.tif", file.getvalue()))
 
 
 def test_an_explanation_is_of_the_photograph_as_the_network_saw_it(client, project, monkeypatch):
@@ -386,6 +430,65 @@ def test_more_than_can_wait_are_told_when_to_come_back(service):
         assert [post.result().status_code for post in accepted] == [200, 200]
         assert client.post("/predict", files=files(3)).status_code == 200
         assert client.get("/ready").json() == {"status": "ready"}
+
+
+def test_photographs_count_beside_requests(service):
+    """Sixteen of each request would not be answered in time; one request alone may have as many as it likes."""
+    gate = threading.Event()
+    with running(held(service, gate), photographs=3) as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.post, "/predict", files=files(1, 2))
+        wait_until(lambda: "dermaline_waiting 1.0" in client.get("/metrics").text)
+        time.sleep(0.3)  # until it is read
+        refused = client.post("/predict", files=files(3, 4))
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+        assert error(refused).startswith("too many photographs")
+        second = pool.submit(client.post, "/predict", files=files(3))
+        time.sleep(0.3)
+        gate.set()
+        assert [post.result().status_code for post in (first, second)] == [200, 200]
+        assert client.post("/predict", files=files(1, 2, 3, 4)).status_code == 200
+
+
+def test_a_client_that_has_gone_leaves_its_place_and_is_not_predicted(service):
+    gate, seen = threading.Event(), []
+
+    def slow(block, metadata):
+        gate.wait(20)
+        seen.extend(block.image_ids)
+        return service.predictor(block, metadata)
+
+    with running(replace(service, predictor=slow), waiting=1) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{client.base_url}/predict", files=files(1), timeout=0.5)
+        wait_until(lambda: "dermaline_waiting 0.0" in client.get("/metrics").text, 5)
+        gate.set()
+        wait_until(lambda: client.get("/ready").status_code == 200)
+        assert client.post("/predict", files=files(2)).status_code == 200
+    assert seen == ["blank", "p2.jpg"]
+
+
+@pytest.mark.parametrize("asked", [1, 40], ids=["one", "many in one breath"])
+def test_a_client_that_does_not_read_is_given_up(service, monkeypatch, asked):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 1)
+    monkeypatch.setattr(connections, "READ_SECONDS", 1)
+    monkeypatch.setattr(Connection, "connection_made", small(Connection.connection_made))
+    with running(service) as client, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        deaf.connect((client.base_url.host, client.base_url.port))
+        deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * asked)
+        wait_until(lambda: len(client.server.server_state.connections) == 1, 5)
+        wait_until(lambda: not client.server.server_state.connections, 10)
+        assert client.get("/health").status_code == 200
+
+
+def small(connection_made):
+    """Connections whose system keeps little for them: what is not read stays with the server."""
+
+    def made(self, transport):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        connection_made(self, transport)
+
+    return made
 
 
 def test_what_is_not_done_in_time_is_given_up_and_its_place_is_free(service):

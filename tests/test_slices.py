@@ -174,6 +174,20 @@ def test_a_slice_is_judged_against_all_other_images(case):
     assert found.loc[("all", "all")].filter(like="verdict").eq("").all()
 
 
+def test_a_slice_is_compared_over_the_classes_that_both_sides_have(case):
+    test, index = case
+    place = index.set_index("image_id").loc[test["image_id"], "localization"].to_numpy()
+    test = worsened(test, index, 0.5)[(place != "face") | test["dx"].isin(["nv", "mel"]).to_numpy()]
+    found = slices.slice_rows(test, index, OPTIONS).set_index(["variable", "value"]).loc[("localization", "face")]
+    sides = []
+    for inside in (True, False):
+        side = test[(index.set_index("image_id").loc[test["image_id"], "localization"] == "face").to_numpy() == inside]
+        side = side[side["dx"].isin(["nv", "mel"])]
+        recalled = reference.recall_score(side["dx"], side["predicted"], labels=["nv", "mel"], average="macro")
+        sides.append(recalled)
+    assert found["balanced_accuracy_difference"] == pytest.approx(sides[0] - sides[1])
+
+
 def test_where_nothing_differs_nothing_is_said_however_many_slices_there_are():
     """Of 40 data sets without a difference a few at most have a verdict; of uncorrected intervals, twelve had one."""
     random, said = np.random.default_rng(0), 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch.nn.functional import nll_loss
 
 from dermaline.base.errors import DermalineError
 from dermaline.compute import setup_fabric
@@ -13,7 +14,7 @@ from dermaline.inference.predict import probabilities
 from dermaline.models.network import Network
 from dermaline.params.recipe import Augment
 from dermaline.training.checkpoint import ResumeCheckpoint, fingerprint
-from dermaline.training.loop import Trainer
+from dermaline.training.loop import VAL_METRICS, Trainer
 
 # Batch norm's running statistics lag behind: after 4 epochs a score is anywhere, after these it is 0.8 and more on
 # every processor and with every seed (DERMALINE_SEED tries others).
@@ -81,6 +82,25 @@ def test_an_epoch_of_another_view_is_never_kept(trained):
     weights = [one for _, _, one in training.best.kept]
     name = next(name for name, value in best.items() if value.is_floating_point())
     assert torch.equal(best[name], (weights[0][name] + weights[1][name]) / 2)
+    network = Network(training.recipe, pretrained=False)
+    network.load_state_dict(best)
+    seen = [probabilities(network.eval(), images, training.fabric) for images in training._val_views("crop")]
+    of_the_mean = VAL_METRICS["loss"](training.val.labels.numpy(), torch.stack(seen).mean(dim=0).double().numpy())
+    assert training.kept_scores["val_loss"] == pytest.approx(of_the_mean, abs=1e-5)
+    assert all(abs(loss - of_the_mean) > 0.01 for loss in training.epochs().val_loss)
+
+
+def test_an_epoch_is_judged_by_the_mean_of_its_views(trained):
+    training = trained(view="crop", crop_from=(64, 96), phases=[tiny.phase("one", 1, 1, 1)])
+    training.run()
+    network = training._evaluated().eval()
+    seen = [
+        probabilities(network, images, training.fabric, metadata=training.val.metadata) for images in training.val_views
+    ]
+    losses = [nll_loss(one.log(), training.val.labels).item() for one in (torch.stack(seen).mean(dim=0), *seen)]
+    assert len(losses) == 5
+    assert training.epochs().val_loss[0] == pytest.approx(losses[0], abs=1e-6)
+    assert min(abs(one - losses[0]) for one in losses[1:]) > 1e-4
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ INSTEAD = {
     "ensemble": "state recipes for each row",
     "evaluate.reference": "the first row is the reference",
 }
+MODEL_FILES = ("model.safetensors", "recipe.json")
 # One table has one of each: rows are compared on the same images, by the same draws.
 COMMON = ("split", "evaluate.bootstrap", "evaluate.seed", "evaluate.calibration_bins")
 
@@ -72,11 +73,12 @@ class TrainingJob:
 
         The name does not know the code: after a change of that, remove `.scratch/campaign`.
         """
-        decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split"})
+        decides = self.settings.model_dump(mode="json", include={"data", "prepare", "split", "compute"})
         decides["prepared"] = [_content(PREPARED / name) for name in ("images.npy", "index.csv")]
         decides["packages"] = installed()
         decides["recipe"] = self.training.model_dump(mode="json")
-        others = [self.training.weights, *(f"{folder}/model.safetensors" for folder in self.training.teachers)]
+        of_teachers = (f"{folder}/{file}" for folder in self.training.teachers for file in MODEL_FILES)
+        others = [self.training.weights, *of_teachers]
         decides["weights"] = [digest(Path(path)) for path in others if Path(path).is_file()]
         name = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
         return scratch("campaign", f"{self.recipe}-{name}")
@@ -105,20 +107,28 @@ def read(path: Path) -> Campaign:
         DermalineError: it is missing, or the first of its faults.
     """
     campaign = read_as(Campaign, path, "give one of campaigns/")
-    if len({row.name for row in campaign.rows}) < len(campaign.rows) or not campaign.rows or not campaign.seeds:
+    if _repeats([row.name for row in campaign.rows]) or not campaign.rows or not campaign.seeds:
         raise DermalineError(f"{path}: it needs a row and a seed, and every row a name of its own")
+    if _repeats(campaign.seeds) or any(_repeats(row.recipes) for row in campaign.rows):
+        raise DermalineError(f"{path}: a seed, or a recipe of a row, stands there twice; each counts once")
     if campaign.folds and "split.fold" in campaign.set:
         raise DermalineError(f"{path}: split.fold can't be set with folds: true, which runs every fold")
     for key in sorted({key for row in campaign.rows for key in row.set}):
         if any(key == common or key.startswith(f"{common}.") for common in COMMON):
             raise DermalineError(f"{path}: {key} can't be set for one row; set it for all, or in a campaign of its own")
-    for key in sorted({key for place in (campaign, *campaign.rows) for key in place.set}):
+    for key, value in (pair for place in (campaign, *campaign.rows) for pair in sorted(place.set.items())):
+        if isinstance(value, dict):
+            raise DermalineError(f"{path}: {key} can't be set as a whole; set its keys one by one, such as {key}.KEY")
         if key in INSTEAD:
             raise DermalineError(f"{path}: {key} can't be set; {INSTEAD[key]}")
         if key.split(".")[0] not in SETTABLE:
             instead = "recipe.KEY is" if key.startswith("train.") else f"keys of {', '.join(SETTABLE)} are"
             raise DermalineError(f"{path}: {key} can't be set, a campaign does not look at it; {instead} what can")
     return campaign
+
+
+def _repeats(values: list) -> bool:
+    return len(set(values)) < len(values)
 
 
 def runs(campaign: Campaign) -> list[Run]:
@@ -129,11 +139,15 @@ def runs(campaign: Campaign) -> list[Run]:
 
 
 def jobs(campaign: Campaign, row: Row, run: Run) -> list[TrainingJob]:
-    """The trainings of one row and run, each under `params.yaml` with what campaign and row set."""
+    """The trainings of one row and run, each under `params.yaml` with what campaign and row set.
+
+    A run's seed is added to the recipe's own, so that the members of an ensemble draw apart from each other.
+    """
     trainings = []
     for recipe in row.recipes:
-        tree = whole.read().model_dump(mode="json") | {"recipe": read_recipe(recipe).model_dump(mode="json")}
-        own = {"ensemble": [recipe], "evaluate.reference": None, "recipe.seed": run.seed}
+        stated = read_recipe(recipe)
+        tree = whole.read().model_dump(mode="json") | {"recipe": stated.model_dump(mode="json")}
+        own = {"ensemble": [recipe], "evaluate.reference": None, "recipe.seed": stated.seed + run.seed}
         changes = campaign.set | row.set | own
         changes |= {"split.fold": run.fold} if campaign.folds else {}
         for key, value in changes.items():
@@ -144,6 +158,9 @@ def jobs(campaign: Campaign, row: Row, run: Run) -> list[TrainingJob]:
             trainings.append(TrainingJob(recipe, Params.model_validate(tree), training))
         except ValidationError as problem:
             raise DermalineError(f"campaign row '{row.name}': {fault(problem)}") from None
+        if training.start_of_other_split:
+            what = f"campaign row '{row.name}': recipe {recipe}: start_of_other_split"
+            raise DermalineError(f"{what}: a model that may have seen val and test can't be compared; set it to false")
     return trainings
 
 

@@ -1,6 +1,7 @@
 """Which models a command applies: its options for that, the models and the decision they mean, loaded."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -100,6 +101,12 @@ def choose(models: Sequence[Path], decision: Path | None, last_run: bool) -> Mod
 
 def load_chosen(selection: ModelSelection, options: argparse.Namespace, params: whole.Params) -> Ensemble:
     """The models of a selection, on the device and with the views that the options name."""
+    for folder in selection.folders:
+        if read_model_info(folder).get("generated"):
+            print(
+                f"note: {folder} learned from generated images; what it says of photographs means nothing",
+                file=sys.stderr,
+            )
     changes = QUICK if options.quick else {"tta": options.tta} if options.tta else None
     how = (selection.decision, options.device, params.predict, params.prepare.size, changes)
     return load_ensemble(selection.folders, *how)

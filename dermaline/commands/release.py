@@ -92,9 +92,9 @@ def _write(name: str, known: dict[str, Any], decision: Decision | None) -> None:
 
 
 def _save(decision: Decision, folders: dict[str, Path], path: Path) -> None:
-    """The decision, of the models in half precision."""
+    """The decision, of the models in half precision, which say themselves what views they want."""
     halves = {name: digest(folder / "model.safetensors") for name, folder in folders.items()}
-    decision.model_copy(update={"models": halves}).save(path)
+    decision.model_copy(update={"models": halves, "views": None}).save(path)
 
 
 def halved(value: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,7 +23,9 @@ class BadImageError(Exception):
     """Why an image can't be used, in a few words."""
 
 
-def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.ndarray:
+def decode(
+    content: bytes, size: tuple[int, int], max_megapixels: float, formats: Sequence[str] = FORMATS
+) -> np.ndarray:
     """Decode a photograph and resize it, antialiased, to `size`.
 
     A portrait where `size` is a landscape, or the other way, is turned by 90 degrees (a lesion has no upper side); what
@@ -31,9 +33,10 @@ def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.n
     colour the file has there.
 
     Args:
-        content: the file, of any of `FORMATS`; of several pictures in it the first counts.
+        content: the file; of several pictures in it the first counts.
         size: height and width in pixels.
         max_megapixels: a larger image is refused from its header, before it can fill the memory.
+        formats: of which it may be, by Pillow's names.
 
     Returns:
         uint8 array [height, width, 3], RGB.
@@ -43,7 +46,7 @@ def decode(content: bytes, size: tuple[int, int], max_megapixels: float) -> np.n
             would clip).
     """
     with what_fails_is_bad():
-        image = _opened(content, max_megapixels)
+        image = _opened(content, max_megapixels, formats)
         if image.mode.startswith(("I", "F")):
             raise BadImageError(f"pixels of mode {image.mode}, more than 8 bits a channel; convert it")
         # A JPEG is decoded at 1/2, 1/4 or 1/8 if that is enough.
@@ -79,9 +82,9 @@ def what_fails_is_bad(what: str = "can't be decoded") -> Iterator[None]:
         raise BadImageError(f"{what} ({why})") from None
 
 
-def _opened(content: bytes, max_megapixels: float) -> Image.Image:
+def _opened(content: bytes, max_megapixels: float, formats: Sequence[str] = FORMATS) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=formats)
     except Image.UnidentifiedImageError:
         raise BadImageError("not an image file") from None
     megapixels = image.width * image.height / 1e6

@@ -27,7 +27,10 @@ from dermaline.inference.ensemble import Ensemble
 
 FORM = "1"  # of the file: raised when a program that reads it must change
 OPSET = 20
-SAID = "Research only: not a medical device, not validated for clinical use."
+SAID = (
+    "Research only: not a medical device, not validated for clinical use. It does not see whether an image is a "
+    "dermatoscopic photograph at all."
+)
 IMAGES, METADATA = "images", "metadata"  # the names of the inputs
 Change = Callable[[ModelProto, ModelProto], ModelProto]  # of a network; it is given the views too, see `precision`
 

@@ -40,7 +40,7 @@ def decide(members: Mapping[str, pd.DataFrame], train: pd.DataFrame, options: Ev
     val, test = (_of_split(members, split) for split in tables.SPLITS)
     decision = _fitted(val, train, options)
     seen = applied(decision, val)
-    for doubt in doubts(tables.truth(seen), tables.probabilities(seen), decision, options):
+    for doubt in doubts(tables.truth(seen), tables.probabilities(seen), seen["group"].to_numpy(), decision, options):
         print(f"note: {', '.join(members)}: {doubt}", file=sys.stderr)
     images = applied(decision, test)
     lesions = tables.by_lesion(images)

@@ -25,6 +25,7 @@ from dermaline.inference.calibration import (
 )
 from dermaline.inference.likelihood_ratios import LikelihoodRatios
 from dermaline.params.evaluate import Evaluate
+from dermaline.params.predict import Predict
 
 # Coarse on purpose: the rare classes have a dozen validation images, so balanced accuracy moves in steps of a hundredth
 # as single images change sides. A finer grid, or the last of the best, would follow that noise.
@@ -53,6 +54,7 @@ class Decision(Section):
     set_rule: conformal.SetRule | None  # None: no sets
     val_images: int  # on which all but the prior was fitted
     val_melanomas: int
+    views: Predict | None = None  # of the photographs it was fitted on; None: the models say, or nothing was fitted
 
     @field_validator("models")
     @classmethod

@@ -12,34 +12,35 @@ from dermaline.inference.conformal import percent
 from dermaline.inference.decision import Decision, needed
 from dermaline.params.evaluate import Evaluate
 
-FEWEST = 10  # images of a class, from which a rule that turns on that class may be fitted and nothing be said
+FEWEST = 10  # lesions of a class, from which a rule that turns on that class may be fitted and nothing be said
 # The images should tell this many times what the prior does: the temperature is then known to a factor of 1.5 or so.
 ENOUGH = 10
 
 
-def doubts(truth: Ints, calibrated: Floats, decision: Decision, options: Evaluate) -> Iterator[str]:
+def doubts(truth: Ints, calibrated: Floats, group: np.ndarray, decision: Decision, options: Evaluate) -> Iterator[str]:
     """A line for everything that was fitted, but is not well determined.
 
     Args:
         truth: [N] class numbers of the images it was fitted on.
         calibrated: its probabilities [N, 7] for them.
+        group: [N] labels of their lesions: images of one tell hardly more than one of them.
         decision: what was fitted.
         options: what it was fitted by.
     """
-    images, counts = f"{len(truth)} validation images", np.bincount(truth, minlength=len(CLASSES))
+    images, counts = f"{len(truth)} validation images", [len(set(group[truth == dx])) for dx in range(len(CLASSES))]
     told, prior = temperature_information(calibrated), TEMPERATURE_SPREAD**-2
     if options.calibration != "none" and told < ENOUGH * prior:
         factor = np.exp(1.96 / np.sqrt(told + prior))
         yield f"{images} say little of the temperature, which is kept near 1; it is right to a factor of {factor:.1f}"
     few = [f"{count} of {name}" for name, count in zip(CLASSES, counts, strict=True) if count < FEWEST]
     if options.decision == "balanced" and few:
-        yield f"tau is fitted on {images} with only {', '.join(few)}; decision: argmax needs none"
-    melanomas = int(counts[MELANOMA])
+        yield f"tau is fitted on {images} with only these lesions: {', '.join(few)}; decision: argmax needs none"
+    melanomas = counts[MELANOMA]
     if not melanomas:
         yield f"{images} without a melanoma: there is no melanoma threshold"
     elif melanomas < FEWEST:
         low, high = sensitivity_ends(melanomas, options.melanoma_sensitivity)
-        yield f"the melanoma threshold rests on {melanomas} images; of others it finds {low:.0%} to {high:.0%}"
+        yield f"the melanoma threshold rests on {melanomas} lesions; of others it finds {low:.0%} to {high:.0%}"
     if rule := decision.set_rule:
         always = [name for name, threshold in rule.thresholds.items() if not threshold]
         if always:

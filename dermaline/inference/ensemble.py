@@ -93,7 +93,7 @@ def load_ensemble(
     """Load model folders, in the order of the decision's recipes.
 
     What a folder's `recipe.json` says (at which size images are decoded, as released ones also which views) holds;
-    what it does not, is as `prepared` and `otherwise` say. `changes` of views overrule both.
+    what it does not, is as the decision, `prepared` and `otherwise` say. `changes` of views overrule all.
 
     Raises:
         DermalineError: a folder, the device or the views do not do.
@@ -101,7 +101,7 @@ def load_ensemble(
     members, sizes = [], []
     for folder in folders:
         stated = read_model_info(folder)
-        views = checked(Predict, stated.get("predict", otherwise), folder / "recipe.json", "predict")
+        views = checked(Predict, stated.get("predict", decision.views or otherwise), folder / "recipe.json", "predict")
         views = views.model_copy(update=changes)
         members.append(load_member(folder, device, views, portable=False))
         sizes.append(checked(Size, stated.get("prepared_size", prepared), folder / "recipe.json", "prepared_size"))

@@ -141,18 +141,18 @@ def calibration(run: Run) -> Section:
     for _, row in run.tables["reliability"].iterrows():
         scored = [f"{row[key]:.3f}" for key in ("confidence", "accuracy")]
         rows.append([f"{percent(row['low'])} to {percent(row['high'])}", f"{row['count']:,.0f}", *scored])
-    heads = ["probability of the diagnosis", "images", "mean probability", "share that is right"]
+    heads = ["largest probability", "images", "its mean", "share of which that class is right"]
     ece, nll, brier = (with_ends(run.test, key) for key in ("ece", "nll", "brier"))
     words = (
-        "Probabilities are calibrated if, of the images whose diagnosis is given 80 %, 80 % are right. Expected "
-        f"calibration error {ece}, log loss {nll}, Brier score {brier}."
+        "Probabilities are calibrated if, of the images whose most probable class is given 80 %, 80 % are of it. "
+        f"Expected calibration error {ece}, log loss {nll}, Brier score {brier}."
     )
     figure = Figure(
         FIGURES / "reliability.png",
-        "Reliability: accuracy against the mean probability of the diagnosis. The table below has the numbers.",
+        "Reliability: how often the most probable class is right, by its probability. The table below has the numbers.",
         "Reliability on the test",
     )
-    table = Captioned(Table(heads, rows), "Test images by the probability of their diagnosis")
+    table = Captioned(Table(heads, rows), "Test images by the probability of their most probable class")
     title = "Calibration: are the probabilities right"
     return Section("calibration", title, [Text(words), Figures([figure]), table])
 

@@ -16,6 +16,9 @@ _MODEL = {
     "weights": {"lite0_mixed": "b772e21d4a12734f", "lite2_mixed": "0986e12f143dccbd"},
     "melanoma_threshold": 0.0770165,
     "set_coverage": 0.9,
+    "set_by_class": True,
+    "calibrated": True,
+    "generated": False,
     "takes_metadata": True,
     "looks_for_other_images": True,
     "has_outlines": False,
@@ -45,6 +48,11 @@ class Model(Answer):
     weights: dict[str, str] = Field(description="digest of each network's weights file")
     melanoma_threshold: float | None = Field(description="probability from which on a melanoma is suspected")
     set_coverage: float | None = Field(description="share of lesions whose set is to hold the true diagnosis")
+    set_by_class: bool | None = Field(
+        description="whether that is the share of each diagnosis, or else of all together"
+    )
+    calibrated: bool = Field(description="whether probabilities were fitted on validation images")
+    generated: bool = Field(description="whether a network learned from generated images, and so nothing of skin")
     takes_metadata: bool = Field(description="whether age, sex and localization count; if not, they are not looked at")
     looks_for_other_images: bool = Field(description="whether out_of_distribution is looked at")
     has_outlines: bool = Field(description="whether /explain outlines the lesion")
@@ -63,8 +71,8 @@ class Predicted(Answer):
 
     name: str
     predicted: Class = Field(description="by the fitted decision rule")
-    confidence: float = Field(description="calibrated probability of the predicted diagnosis")
-    probabilities: dict[str, float] = Field(description="calibrated, of each diagnosis; they sum to 1")
+    confidence: float = Field(description="probability of the predicted diagnosis; calibrated if the model is")
+    probabilities: dict[str, float] = Field(description="of each diagnosis; they sum to 1")
     diagnoses: list[Class] | None = Field(description="the conformal set, from the predicted one on; null without one")
     not_sure: bool | None = Field(description="whether the set has more than one; false does not mean sure")
     melanoma_suspected: bool | None = Field(description="whether melanoma_threshold is reached; null without one")

@@ -49,6 +49,7 @@ class Limits(NamedTuple):
     """What is refused, and how requests are gathered."""
 
     waiting: int = 16  # requests that are accepted and not answered
+    photographs: int = 64  # of all of these; two cores predict some two a second
     seconds: float = 60  # for an upload, and again for what is done with it
     unhurried_seconds: float = 5  # of an upload, after which its place may be given to another request
     upload_bytes: int = 10_000_000
@@ -62,7 +63,7 @@ class Server:
 
     def __init__(self, service: Service, limits: Limits) -> None:
         self.service, self.limits, self.metrics = service, limits, Metrics()
-        self.is_ready, self._waiting = False, 0
+        self.is_ready, self._waiting, self._photographs = False, 0, 0
         self._uploads: dict[asyncio.Timeout, float] = {}  # since when each lasts, the oldest first
         self.metrics.waiting.set_function(lambda: self._waiting)
         self.metrics.model.labels(service.model.version, service.model.hash).set(1)
@@ -88,7 +89,7 @@ class Server:
         with self._place():
             uploads, fields = await self._received(request, FORM)
             known, metadata = understood(fields)
-            results = await self._done(self.service.predict, uploads, lambda block: Asked(block, metadata))
+            results = await self._done(request, self.service.predict, uploads, lambda block: Asked(block, metadata))
         for one in results:
             if not isinstance(one, Unusable):
                 self.metrics.predicted.labels(one.predicted).inc()
@@ -103,7 +104,7 @@ class Server:
             dx = fields.get("diagnosis")
             if dx not in (None, *CLASSES):
                 raise HTTPException(422, f"diagnosis: none of {', '.join(CLASSES)}")
-            results = await self._done(self.service.explain, uploads, lambda block: Asked(block, metadata, dx))
+            results = await self._done(request, self.service.explain, uploads, lambda block: Asked(block, metadata, dx))
         return Explanations(model=self.service.model, known=known, images=results)
 
     async def health(self) -> Status:
@@ -151,21 +152,40 @@ class Server:
             finally:
                 self._uploads.pop(timeout, None)
 
-    async def _done(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Asked]) -> list:
+    @contextmanager
+    def _share(self, photographs: int) -> Iterator[None]:
+        """The photographs of one request among those that wait: more would not be answered in time."""
+        if self._photographs and self._photographs + photographs > self.limits.photographs:
+            raise HTTPException(429, "too many photographs are waiting; try again later", {"Retry-After": RETRY_AFTER})
+        self._photographs += photographs
+        try:
+            yield
+        finally:
+            self._photographs -= photographs
+
+    async def _done(
+        self, request: Request, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Asked]
+    ) -> list:
         """The results for those photographs that can be decoded, and what is wrong with the others, in order.
 
         Raises:
-            HTTPException: none can be used, the networks have no maps, or it takes too long.
+            HTTPException: none can be used, the networks have no maps, too many wait, it takes too long, or the client
+                has gone.
         """
-        async with _in_time(self.limits.seconds, 503, "not answered in time, others are before you"):
-            decoded = await asyncio.gather(*map(self._decoded, uploads))
-            items = [asked(one) for one in decoded if isinstance(one, Block)]
-            if not items:
-                raise HTTPException(422, "; ".join(f"{one.name}: {one.error}" for one in decoded))
-            try:
-                results = iter(await asyncio.wrap_future(self._batcher.submit(work, items)))
-            except NoMaps as problem:
-                raise HTTPException(422, str(problem)) from None
+        in_time = _in_time(self.limits.seconds, 503, "not answered in time, others are before you")
+        with self._share(len(uploads)):
+            async with in_time as timeout, _until_it_goes(request, timeout):
+                return await self._results(work, uploads, asked)
+
+    async def _results(self, work: Work, uploads: Sequence[Upload], asked: Callable[[Block], Asked]) -> list:
+        decoded = await asyncio.gather(*map(self._decoded, uploads))
+        items = [asked(one) for one in decoded if isinstance(one, Block)]
+        if not items:
+            raise HTTPException(422, "; ".join(f"{one.name}: {one.error}" for one in decoded))
+        try:
+            results = iter(await asyncio.wrap_future(self._batcher.submit(work, items)))
+        except NoMaps as problem:
+            raise HTTPException(422, str(problem)) from None
         return [next(results) if isinstance(one, Block) else one for one in decoded]
 
     async def _decoded(self, upload: Upload) -> Block | Unusable:
@@ -224,6 +244,22 @@ async def _in_time(seconds: float, status: int, why: str) -> AsyncIterator[async
             yield timeout
     except TimeoutError:
         raise HTTPException(status, f"{why} ({seconds:g} s); try again later", {"Retry-After": RETRY_AFTER}) from None
+
+
+@asynccontextmanager
+async def _until_it_goes(request: Request, timeout: asyncio.Timeout) -> AsyncIterator[None]:
+    """End what is done for a client, by its time limit, once it has closed its connection: its place is free again."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        timeout.reschedule(asyncio.get_running_loop().time())
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
 
 
 async def _told(request: Request, problem: Exception) -> Response:

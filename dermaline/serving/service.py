@@ -18,10 +18,11 @@ from dermaline.data.metadata import MISSING
 from dermaline.data.photographs import channels_first
 from dermaline.evaluation.tables import SUSPECTED
 from dermaline.inference.ensemble import OUT, Ensemble, Prediction
+from dermaline.models.model_info import read_model_info
 from dermaline.ood.detector import DENSITY, FACTS
 from dermaline.serving import overlays
 from dermaline.serving.answers import Explained, Model, Predicted
-from dermaline.serving.uploads import Upload
+from dermaline.serving.uploads import TAKEN, Upload
 from dermaline.user_files.photographs import Block, block_of
 
 SHOWN = 7  # digits of a probability, as `predict` writes them
@@ -48,7 +49,7 @@ class Service:
 
     def decode(self, upload: Upload) -> Block:
         """A block of this one photograph; raises `BadImageError`."""
-        block = block_of([upload], self.sizes, self.max_megapixels)
+        block = block_of([upload], self.sizes, self.max_megapixels, TAKEN)
         for reason in block.bad.values():
             raise BadImageError(reason)
         return block
@@ -97,6 +98,9 @@ def describe(folders: Sequence[Path], ensemble: Ensemble, detector: Path | None,
         weights=weights,
         melanoma_threshold=decision.melanoma_threshold,
         set_coverage=decision.set_rule and decision.set_rule.coverage,
+        set_by_class=decision.set_rule and decision.set_rule.by_class,
+        calibrated=decision.val_images > 0,
+        generated=any(read_model_info(folder).get("generated", False) for folder in folders),
         takes_metadata=ensemble.takes_metadata,
         looks_for_other_images=detector is not None,
         has_outlines=has_outlines,

@@ -19,7 +19,7 @@ from dermaline.user_files.photographs import CLOSED
 
 FIELD = "images"
 TAKEN = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # fewer than `predict` takes: these bytes come from strangers
-JPEG, SCAN = b"\xff\xd8", b"\xff\xda"  # markers: where a file, and each of its scans, begins
+JPEG, SCAN, END = b"\xff\xd8", 0xDA, 0xD9  # markers: where a file, and each of its scans, begins, and where it ends
 MOST_SCANS = 100  # of a JPEG; usual are 10, and one more costs an attacker 31 bytes and us a pass over the image
 NAME = 200  # letters of a name that are kept
 DRAIN_SECONDS = 2
@@ -52,10 +52,24 @@ class Upload(NamedTuple):
                 Image.open(io.BytesIO(self.content), formats=TAKEN)
             except Image.UnidentifiedImageError:
                 raise BadImageError("no JPEG, PNG, WebP, TIFF or BMP") from None
-        scans = self.content.count(SCAN) if self.content.startswith(JPEG) else 0
+        scans = _scans(self.content) if self.content.startswith(JPEG) else 0
         if scans > MOST_SCANS:
             raise BadImageError(f"a JPEG of {scans} scans, more than {MOST_SCANS}; save it anew")
         return self.content
+
+
+def _scans(jpeg: bytes) -> int:
+    """The scans of a JPEG, up to its end: telephones put films behind it, whose bytes look like anything."""
+    count, place = 0, len(JPEG)
+    while (place := jpeg.find(b"\xff", place)) >= 0 and place + 1 < len(jpeg):
+        marker = jpeg[place + 1]
+        if marker == END:
+            break
+        count += marker == SCAN
+        # What is neither a byte of a scan, nor a restart of one, nor padding has a length, and may hold a thumbnail.
+        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
+        place += (1 if marker == 0xFF else 2) if alone else 2 + max(int.from_bytes(jpeg[place + 2 : place + 4]), 2)
+    return count
 
 
 class _InMemory(MultiPartParser):

@@ -47,7 +47,7 @@ def warnings(recipe: Recipe) -> list[str]:
     """A line for each phase that corrects the imbalance more than once: rare classes are then called too often.
 
     So they are by logit adjustment with label smoothing, which asks of a rare class, in every image, for an
-    adjusted probability above its prior (`campaigns/heads.yaml`).
+    adjusted probability above its prior (`campaigns/heads.yaml`), and by neither where teachers speak of plain logits.
     """
     found = []
     for phase in recipe.phases:
@@ -57,4 +57,6 @@ def warnings(recipe: Recipe) -> list[str]:
             found.append(f"warning: phase '{phase.name}' balances the classes by {' and '.join(used)}; one is enough")
     if recipe.logit_adjustment and recipe.label_smoothing:
         found.append("warning: logit_adjustment goes ill with label_smoothing; set that to 0")
+    if recipe.logit_adjustment and recipe.teachers:
+        found.append("warning: logit_adjustment is of the labels' part of the loss alone; what teachers say undoes it")
     return found

@@ -42,6 +42,7 @@ VAL_METRICS = {
     "macro_f1": scores.macro_f1,
     "macro_auc": scores.macro_auc,
 }
+SCORES = [f"val_{name}" for name in VAL_METRICS]
 VAL_GRIDS = {"whole": (1, 1), "crop": (2, 2), "mixed": (1, 1)}  # few windows: of `mixed`, the middle at each scale
 
 
@@ -113,6 +114,7 @@ class Trainer:
         self.val_views: list[torch.Tensor] = []  # of the phase
         self.history: list[dict[str, Any]] = []
         self.best = BestEpochs(recipe.mean_of_best)
+        self.kept_scores: dict[str, float] = {}  # on validation, of what `run` gives
 
     def run(self) -> dict[str, torch.Tensor]:
         """Train every phase, from the last checkpoint if there is one; return the state dict that is kept."""
@@ -125,7 +127,15 @@ class Trainer:
             if not self._is_past(phase.name):
                 self._run_phase(phase, checkpoint)
         self.bar.close()
-        return self.best.mean()
+        kept = self.best.mean()
+        (self.kept_scores,) = (
+            self.epochs().loc[lambda row: row["epoch"] == self.best.epochs[0], SCORES].to_dict("records")
+        )
+        if len(self.best.epochs) > 1:  # a network that no epoch has validated
+            self._evaluated().load_state_dict(kept)
+            self.val_views = self._val_views(self.recipe.view)
+            self.kept_scores = self._validate()
+        return kept
 
     def epochs(self) -> pd.DataFrame:
         """A row for each epoch so far: `epoch`, `phase`, `lr`, losses and scores, and `kept`, 1 for the best ones."""
@@ -215,8 +225,8 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * scale
             for number_in_step, chosen in enumerate(batches, 1):
-                loss = self._loss(state, criterion, chosen, generator, mixing=mixing) / len(batches)
                 with self.fabric.no_backward_sync(state.model, enabled=number_in_step < len(batches)):
+                    loss = self._loss(state, criterion, chosen, generator, mixing=mixing) / len(batches)
                     self.fabric.backward(loss)
                 total += loss.detach()  # read once an epoch: reading it here would wait for the device at every step
             if recipe.clip_grad:
@@ -263,6 +273,9 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         metadata = self.val.metadata[self.rank_slice]
         network = self._evaluated().eval()
+        if self.fabric.world_size > 1:
+            for buffer in network.buffers():  # each process has seen statistics of its own; the first one's are kept
+                torch.distributed.broadcast(buffer, 0)
         seen = [probabilities(network, images, self.fabric, metadata=metadata) for images in self.val_views]
         found = self._gathered(torch.stack(seen).mean(dim=0))
         truth, found = self.val.labels.numpy(), found.double().numpy()

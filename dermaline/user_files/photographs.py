@@ -14,7 +14,7 @@ import numpy as np
 from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import Size
 from dermaline.blocks import blocks
-from dermaline.data.decode import SUFFIXES, BadImageError, decode, what_fails_is_bad
+from dermaline.data.decode import FORMATS, SUFFIXES, BadImageError, decode, what_fails_is_bad
 from dermaline.pool import cores, processes
 from dermaline.sources.archive import opened, read_entry
 from dermaline.sources.folders import below, hidden
@@ -197,13 +197,15 @@ def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapi
             yield waiting.popleft().result()
 
 
-def block_of(photographs: Sequence[Readable], sizes: Sequence[Size], max_megapixels: float) -> Block:
-    """Decode photographs in this process, at each of `sizes`."""
+def block_of(
+    photographs: Sequence[Readable], sizes: Sequence[Size], max_megapixels: float, formats: Sequence[str] = FORMATS
+) -> Block:
+    """Decode photographs in this process, at each of `sizes`; see `data.decode.decode`."""
     image_ids, rows, bad = [], [], {}
     for photograph in photographs:
         try:
             content = photograph.read()
-            rows.append([decode(content, size, max_megapixels) for size in sizes])
+            rows.append([decode(content, size, max_megapixels, formats) for size in sizes])
             image_ids.append(photograph.image_id)
         except BadImageError as problem:
             bad[str(photograph)] = str(problem)

@@ -15,7 +15,7 @@ const TRIES = 5; // while too many others are waiting
 
 const find = (selector, within = document) => within.querySelector(selector);
 const percent = (share) => (share < 0.001 ? "< 0.1\u00a0%" : `${(100 * share).toFixed(1)}\u00a0%`);
-const cards = []; // {file, answer, element, address, explained, asked}; answer: null until the server has given one
+const cards = []; // {file, answer, element, address, explained, asked, gone}; answer: null until the server has given one
 let token = "";
 
 class Refused extends Error {
@@ -25,19 +25,20 @@ class Refused extends Error {
   }
 }
 
-async function ask(path, file, fields = {}) {
+async function ask(path, file, fields, signal) {
   const form = new FormData();
   form.append("images", file, file.name);
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   for (let left = TRIES; ; left--) {
-    const response = await fetch(path, { method: "POST", body: form, headers });
+    const response = await fetch(path, { method: "POST", body: form, headers, signal });
     if (response.ok) return response.json();
     if (response.status !== 429 || left === 0) {
       const { error } = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
       throw new Refused(response.status, error);
     }
     await new Promise((resolve) => setTimeout(resolve, 1000 * (response.headers.get("Retry-After") || 5)));
+    signal.throwIfAborted();
   }
 }
 
@@ -48,8 +49,9 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Nothing is said of an answer that nobody waits for.
 function say(text) {
-  find("#status").textContent = text;
+  if (text) find("#status").textContent = text;
 }
 
 async function add(files) {
@@ -63,7 +65,7 @@ async function add(files) {
 
 function newCard(file) {
   const element = find("#card").content.firstElementChild.cloneNode(true);
-  const card = { file, element, address: URL.createObjectURL(file), answer: null, asked: 0 };
+  const card = { file, element, address: URL.createObjectURL(file), answer: null, asked: 0, gone: new AbortController() };
   find("h3", element).textContent = file.name;
   const image = find(".seen", element);
   image.src = card.address;
@@ -81,6 +83,8 @@ function newCard(file) {
 }
 
 function remove(card) {
+  card.asked += 1; // an answer that is still to come is of nobody's
+  card.gone.abort();
   URL.revokeObjectURL(card.address);
   cards.splice(cards.indexOf(card), 1);
   card.element.remove();
@@ -109,7 +113,7 @@ async function predict(card) {
   forget(card);
   try {
     if (card.file.size > LARGEST - FORM) throw new Refused(413, `${card.file.name}: more than 10 MB`);
-    const { model, known, images } = await ask("predict", card.file, stated(card));
+    const { model, known, images } = await ask("predict", card.file, stated(card), card.gone.signal);
     if (asked !== card.asked) return ""; // it was asked anew meanwhile
     card.answer = images[0];
     find(".problem", card.element).hidden = true;
@@ -117,7 +121,7 @@ async function predict(card) {
     find(".show", card.element).hidden = false;
     find('input[name="outline"]', card.element).parentElement.hidden = !model.has_outlines;
     find("#model").textContent = `Model ${model.version}, hash ${model.hash}`;
-    if (model.set_coverage) find("#coverage").textContent = `${Math.round(100 * model.set_coverage)} %`;
+    explainModel(model);
     answer.replaceChildren(...told(card.answer, known, model));
     drawPair();
     return `${card.file.name}: ${[...answer.querySelectorAll(":scope > p")].map((line) => line.textContent).join(" ")}`;
@@ -126,6 +130,20 @@ async function predict(card) {
     answer.replaceChildren();
     return fail(card, problem);
   }
+}
+
+// What holds for all photographs that this model is asked of.
+function explainModel(model) {
+  if (model.set_coverage) {
+    const share = `${Math.round(100 * model.set_coverage)} %`;
+    find("#coverage").textContent = `${share} of new lesions${model.set_by_class ? " of each diagnosis" : ", all diagnoses together,"}`;
+  }
+  find("#generated").hidden = !model.generated;
+  find("#origin").textContent = model.generated
+    ? "This model learned from generated images: of skin it knows nothing."
+    : model.calibrated
+      ? "Calibrated on lesions that had been chosen for dermatoscopy. Elsewhere it is another one."
+      : "Not calibrated: it may be far from the share that is right.";
 }
 
 // What was said of a photograph is gone, until the server has said it anew.
@@ -196,7 +214,7 @@ function bars(found) {
       make("td", { className: "mark", textContent: held ? "✓ yes" : "" }),
     );
   });
-  return table("Calibrated probability of each diagnosis", ["Diagnosis", "Probability", "In the set"], rows);
+  return table("Probability of each diagnosis", ["Diagnosis", "Probability", "In the set"], rows);
 }
 
 function table(caption, heads, rows) {
@@ -209,14 +227,16 @@ async function toggled(card, box) {
   if (box.name === "pair") return drawPair(box);
   if (box.checked && !card.explained) {
     say(`Looking where the model looked in ${card.file.name} ...`);
+    const { asked } = card;
     try {
-      const { asked } = card;
-      const { images } = await ask("explain", card.file, { ...stated(card), diagnosis: card.answer.predicted });
+      const fields = { ...stated(card), diagnosis: card.answer.predicted };
+      const { images } = await ask("explain", card.file, fields, card.gone.signal);
       if (asked !== card.asked) return; // what is known has changed meanwhile
       card.explained = images[0];
       find(".problem", card.element).hidden = true;
       say(`${card.file.name}: the overlay is shown.`);
     } catch (problem) {
+      if (asked !== card.asked) return;
       box.checked = false;
       return say(fail(card, problem));
     }
