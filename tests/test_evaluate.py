@@ -290,7 +290,7 @@ def test_one_recipe_without_a_class_in_test(tmp_path):
     rows.to_csv(path, index=False)
     outcome = run_stage(tmp_path, "evaluate")
     assert outcome.returncode == 0
-    notes = ("too few lesions for sets", "the melanoma threshold rests on 7 lesions")
+    notes = ("too few lesions for sets", "the melanoma threshold rests on 8 lesions")
     assert all(any(note in line for note in notes) for line in outcome.stderr.splitlines())
     headline, details = load(tmp_path, "metrics/test.json")["test"], load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]

@@ -83,10 +83,14 @@ class Block(NamedTuple):
     bad: dict[str, str]  # photograph -> why
 
 
-@cache
 def _opened(path: Path) -> zipfile.ZipFile:
-    """The zip, opened once a process."""
-    return opened(path, "mend it or name others")
+    """The zip, opened once a process, and again when it was written anew."""
+    return _opened_as(path.absolute(), path.stat().st_mtime_ns, path)
+
+
+@cache
+def _opened_as(place: Path, written: int, called: Path) -> zipfile.ZipFile:
+    return opened(called, "mend it or name others")
 
 
 def find(paths: Sequence[Path]) -> list[Photograph]:
