@@ -119,11 +119,27 @@ def test_a_bootstrap_setting_runs_no_network(repository):
     assert set(changed) & set(TO_FIGURES) <= {"plot"}
 
 
-def test_a_new_recipe_is_one_training(repository):
+def test_a_new_recipe_is_one_training_that_goes_on_where_it_was_stopped(repository):
+    """Killed between two epochs, `dvc repro` resumes, and the model has the same bits as one never stopped."""
     (repository.folder / "recipes/other.yaml").write_text("backbone: tf_efficientnet_lite0\nseed: 7\n")
     repository.edit("- lite0\n", "- lite0\n- other\n")
-    stages = ran(repository.run("dvc repro evaluate"))
-    assert sorted(stages) == ["check", "evaluate", "predict@other", "train@other"]
+    model = repository.folder / "models/other/model.safetensors"
+    options = {"cwd": repository.folder, "env": repository.environment, "start_new_session": True}
+    process = subprocess.Popen(["dvc", "repro", "evaluate"], stdout=subprocess.PIPE, text=True, **options)
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith("epoch 1"):
+            os.killpg(process.pid, 9)
+    process.wait()
+    assert ran(said) == ["check", "train@other"]
+    assert not model.exists()
+    said = repository.run("dvc repro evaluate")
+    assert "resumed after epoch 1" in said
+    assert ran(said) == ["train@other", "predict@other", "evaluate"]
+    resumed = model.read_bytes()
+    repository.run("dvc repro --force --single-item train@other")  # its checkpoint is gone since it was predicted with
+    assert model.read_bytes() == resumed
     details = json.loads((repository.folder / "metrics/details.json").read_text())
     assert list(details) == ["lite0", "other", "ensemble"]
     repository.edit("- other\n", "")
@@ -173,25 +189,6 @@ def test_an_experiment_changes_parameters_decodes_nothing_again_and_is_listed(re
     assert set(changed["params.yaml"]) == {"split.seed", "train.seed", "train.phases"}
     assert set(changed["recipes/lite0.yaml"]) == {"lr"}
     assert json.loads(repository.run("dvc metrics diff --json"))["metrics/test.json"]
-
-
-def test_a_stopped_training_goes_on_where_it_was(repository):
-    """Killed between two epochs, `dvc repro` resumes, and the model has the same bits as one never stopped."""
-    model = repository.folder / "models/lite0/model.safetensors"
-    repository.edit("lr: 1e-3", "lr: 2e-3")
-    options = {"cwd": repository.folder, "env": repository.environment, "start_new_session": True}
-    process = subprocess.Popen(["dvc", "repro", "train@lite0"], stdout=subprocess.PIPE, text=True, **options)
-    for line in process.stdout:
-        if line.startswith("epoch 1"):
-            os.killpg(process.pid, 9)
-    process.wait()
-    assert not model.exists()
-    output = repository.run("dvc repro train@lite0")
-    assert "resumed after epoch 1" in output
-    resumed = model.read_bytes()
-    shutil.rmtree(repository.folder / ".scratch")  # where the checkpoint is kept until the stage predict
-    repository.run("dvc repro --force --single-item train@lite0")
-    assert model.read_bytes() == resumed
 
 
 def test_the_model_of_the_last_run_can_be_had_from_another_repository(repository, tmp_path):
