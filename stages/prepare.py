@@ -13,12 +13,12 @@ from dermaline.data.decode import decode, decode_mask
 from dermaline.data.duplicates import near_duplicates
 from dermaline.data.groups import groups
 from dermaline.data.pack import keep_rows, pack
+from dermaline.data.prepared import report
 from dermaline.data.table import read_table
 from dermaline.params.prepare import Prepare
-from dermaline.sources.archive import RawZip
+from dermaline.sources.archive import PATIENT, RawZip
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
-MANY = 5  # lesions in one group, from which it is more likely a chain of false alarms than one lesion
 
 
 def refuse(path: Path, bad: dict[str, str], advice: str = "mend it or set prepare.bad_images to drop") -> None:
@@ -42,7 +42,10 @@ def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd
             found = {image_id: reason for image_id, reason in found.items() if image_id in source.names}
         if found and options.bad_images == "stop":
             refuse(path, found)
-        bad.update({image_id: f"{path.name}: {reason}" for image_id, reason in found.items()})
+        if name == "images":
+            bad = {image_id: f"{path.name}: {reason}" for image_id, reason in found.items()}
+        elif found:  # they count as photographs without an outline
+            print(f"note: {len(found)} outlines can't be read, of {min(found)} for one: {found[min(found)]}")
     if bad:
         rows = np.flatnonzero(~table.image_id.isin(bad))
         for path in sorted(folder.glob("*.npy")):
@@ -53,36 +56,6 @@ def pack_images(table: pd.DataFrame, options: Prepare, folder: Path) -> tuple[pd
     return table, bad
 
 
-def largest_group(index: pd.DataFrame) -> dict:
-    """The group of the most lesions; a split deals it as one, so it should be small."""
-    lesions = index.groupby("group").lesion_id.nunique()
-    name = lesions.idxmax()
-    largest = {"group": name, "lesions": int(lesions[name]), "images": int((index.group == name).sum())}
-    if largest["lesions"] >= MANY:
-        print(
-            f"warning: near-duplicates join {largest['lesions']} lesions ({largest['images']} images) to one group, "
-            f"{name}; look at them in {PREPARED}/report.json; if they are none, raise prepare.duplicate_similarity"
-        )
-    return largest
-
-
-def report(index: pd.DataFrame, bad: dict[str, str], pairs: pd.DataFrame) -> dict:
-    return {
-        "images": len(index),
-        "lesions": int(index.lesion_id.nunique()),
-        "groups": int(index.group.nunique()),
-        "largest_group": largest_group(index),
-        "images_per_class": index.dx.value_counts().sort_index().to_dict(),
-        "lesions_per_class": index.groupby("dx").lesion_id.nunique().to_dict(),
-        "missing": {name: int(index[name].isna().sum()) for name in ("age", "sex", "localization")},
-        "dropped": bad,
-        "near_duplicates": [
-            {"a": index.image_id[a], "b": index.image_id[b], "similarity": None if pd.isna(value) else float(value)}
-            for a, b, value in pairs.itertuples(index=False)
-        ],
-    }
-
-
 def main() -> None:
     options = load(Prepare, "prepare")
     table = read_table(RAW / "metadata.csv")
@@ -90,10 +63,12 @@ def main() -> None:
         folder.mkdir(parents=True)
         table, bad = pack_images(table, options, folder)
         pairs = near_duplicates(RawZip(RAW / "images.zip"), table, options)
-        table.insert(2, "group", groups(table.lesion_id, pairs))
+        joined = groups(table.lesion_id, pairs)
+        said = report(table.assign(group=joined), bad, pairs)
+        table.insert(2, "group", groups(table.lesion_id, pairs, table.get(PATIENT)))
         table.insert(0, "row", table.index)
         table.to_csv(folder / "index.csv", index=False, lineterminator="\n")
-        write_json(folder / "report.json", report(table, bad, pairs))
+        write_json(folder / "report.json", said)
 
 
 if __name__ == "__main__":

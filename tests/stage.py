@@ -4,10 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 from closure import ROOT
 
 from benchmarks.reliability.small import CHAIN
+from dermaline.data import pack
+from dermaline.params import whole
+from dermaline.sources.synthetic import images
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -26,6 +31,16 @@ def run_chain(folder: Path, *stages: str, **changes: str) -> None:
     command, variables = [sys.executable, "-c", CHAIN, *stages], environment(folder) | changes
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def generated(folder: Path, *stages: ModuleType) -> None:
+    """Generated photographs, and what these stages make of them, in this process: others take seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(pack, "CHUNK", 10**6)  # one task, so no pool
+        images.fetch(whole.read().data, Path("data/raw"), workers=1)
+        for stage in stages:
+            stage.main()
 
 
 def error_line(result: subprocess.CompletedProcess[str]) -> str:

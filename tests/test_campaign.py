@@ -17,7 +17,7 @@ import torch
 from closure import ROOT
 from parameters import put_parameters
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
-from stage import run_chain
+from stage import generated
 
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
@@ -31,7 +31,7 @@ from dermaline.models import model_info
 from dermaline.models.weights import describe_start
 from dermaline.params import whole
 from dermaline.params.whole import Params
-from stages import train
+from stages import prepare, train
 
 TINY = {  # two trainings, one a fold; views are no training of their own
     "split": "test",
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     put_parameters(folder, small | plain | {"evaluate.bootstrap": 20})
     (folder / "stages").symlink_to(ROOT / "stages")
     (folder / "dermaline").symlink_to(ROOT / "dermaline")
-    run_chain(folder, "download", "prepare")
+    generated(folder, prepare)
     index = pd.read_csv(folder / "data/prepared/index.csv")
     index["image_id"] = index["image_id"].str.removeprefix("SYN_")
     index["dx"] = np.array(CLASSES)[pd.factorize(index["group"])[0] % 7]

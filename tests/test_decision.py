@@ -65,7 +65,7 @@ def test_no_temperature_of_a_fine_grid_is_better():
 
     def loss(temperature):
         prior = (np.log(temperature) / np.log(2)) ** 2 / 2 / len(truth)
-        return log_loss(truth, calibration.apply_temperature(raw, temperature), labels=range(7)) + prior
+        return -np.log(calibration.apply_temperature(raw, temperature)[np.arange(len(truth)), truth]).mean() + prior
 
     grid = np.geomspace(0.5, 5, 300)
     losses = [loss(temperature) for temperature in grid]
@@ -92,7 +92,7 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
     def loss(temperature, prior_exponent):
         found = calibration.apply_prior_shift(calibration.apply_temperature(raw, temperature), PRIOR, prior_exponent)
         prior = (np.log(temperature) / np.log(2)) ** 2 / 2 + prior_exponent**2 / 2
-        return log_loss(truth, found, labels=range(7)) + prior / len(truth)
+        return -np.log(found[np.arange(len(truth)), truth]).mean() + prior / len(truth)
 
     found = calibration.fit_temperature_and_prior_exponent(truth, raw, PRIOR)
     grid = [
@@ -106,7 +106,7 @@ def test_no_temperature_and_power_of_a_fine_grid_are_better():
 
 
 def test_the_factors_give_back_what_each_class_was_denied():
-    logits, truth = drawn(40_000)
+    logits, truth = drawn(10_000)
     denied = np.array([0.5, 2, 1, 4, 0.25, 1, 1])
     raw = softmax(2 * (logits - np.log(denied)), axis=1)
     temperature, factors = calibration.fit_temperature_and_factors(truth, raw)

@@ -27,6 +27,7 @@ OPTIONS = Prepare(
     duplicate_similarity_same_facts=0.7,
 )
 FACTS = {"dx": "nv", "age": 40, "sex": "female", "localization": "back"}
+OF_HAM10000 = [f"HAM_{n:07}" for n in range(12)]
 SHIFT = (40, 30)  # pixels of 640 x 480: a sixteenth of each side
 
 
@@ -120,13 +121,22 @@ def test_two_diagnoses_are_one_lesion_only_if_nearly_identical(other, twins, tmp
 
 def test_of_images_of_ham10000_its_list_decides_and_nobody_looks(tmp_path):
     pair = ham10000.PAIRS[0]
-    table = facts(3, image_id=["ISIC_0024306", *pair])
+    table = facts(3, image_id=["ISIC_0024306", *pair], lesion_id=OF_HAM10000[:3])
     pairs = found(tmp_path, [jpeg(frame(0)), jpeg(frame(0)), jpeg(frame(1))], table)
     assert pairs[["a", "b"]].to_numpy().tolist() == [[1, 2]]
 
 
+def test_a_clinic_may_number_its_photographs_as_ham10000_does(tmp_path):
+    """By the ids of lesions they are others: they are searched, and no pair of the list is theirs."""
+    ids = ["ISIC_0024306", "ISIC_0024307", *ham10000.PAIRS[0]]
+    images = [jpeg(frame(seed)) for seed in (0, 0, 1, 2)]
+    assert found(tmp_path / "own", images, facts(4, image_id=ids))[["a", "b"]].to_numpy().tolist() == [[0, 1]]
+    named = facts(4, image_id=ids, lesion_id=OF_HAM10000[:4])
+    assert found(tmp_path / "ham", images, named)[["a", "b"]].to_numpy().tolist() == [[2, 3]]
+
+
 def test_beside_images_of_ham10000_others_are_searched(tmp_path):
-    table = facts(3, image_id=["ISIC_0024306", "ISIC_0024307", "X"])
+    table = facts(3, image_id=["ISIC_0024306", "ISIC_0024307", "X"], lesion_id=[*OF_HAM10000[:2], "X"])
     pairs = found(tmp_path, [jpeg(frame(0)), jpeg(frame(0)), jpeg(frame(0))], table)
     assert sorted(pairs[["a", "b"]].to_numpy().tolist()) == [[0, 2], [1, 2]]
 
@@ -158,7 +168,7 @@ def test_groups_do_not_depend_on_the_size_nor_on_the_copy(own, tmp_path, monkeyp
         with writing(folder / "data/raw") as raw:
             for name, content in zip(names, images, strict=True):
                 raw.add_image(name, content)
-            raw.write_table(facts(12, image_id=names).sort_values("image_id"))
+            raw.write_table(facts(12, image_id=names, lesion_id=OF_HAM10000).sort_values("image_id"))
         for size in ([48, 64], [60, 60], [192, 256]):
             put_parameters(folder, {"prepare.size": size})
             monkeypatch.chdir(folder)

@@ -110,10 +110,11 @@ def test_ensemble_is_scored_as_the_recorded_decision_says(done):
     assert told["coverage_low"] < told["coverage"] < told["coverage_high"]
 
 
-def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
+def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path, monkeypatch):
     fakes.project(tmp_path, ("lite0",), lesions=400)
     put_parameters(tmp_path, {"evaluate.decision": "balanced"})
-    assert run_stage(tmp_path, "evaluate").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
     made = decision.load(tmp_path / "metrics/decision.json")
     assert made.tau > 0
     table = pd.read_csv(tmp_path / "data/predictions/lite0.csv").query("split == 'test'")
@@ -129,10 +130,11 @@ def test_a_lesion_is_averaged_and_decided_on_by_the_same_rule(tmp_path):
     assert details["lesion_averaged"]["accuracy"] == round(right.mean(), 6)
 
 
-def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
+def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path, monkeypatch):
     fakes.project(tmp_path, lesions=300)
     put_parameters(tmp_path, {"evaluate.decision": "balanced"})
-    assert run_stage(tmp_path, "evaluate").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
     path, headline = tmp_path / "metrics/decision.json", load(tmp_path, "metrics/test.json")["test"]
     before = path.read_bytes()
     for name in ("lite0", "lite0_ham"):
@@ -146,7 +148,7 @@ def test_nothing_of_the_test_split_changes_what_is_decided(tmp_path):
     index.loc[test, ["age", "sex", "localization"]] = [85.0, "male", "face"]
     index.loc[test & (index["dx"] == "vasc"), "dx"] = "mel"
     index.to_csv(tmp_path / "data/prepared/index.csv", index=False)
-    assert run_stage(tmp_path, "evaluate").returncode == 0
+    evaluate.main()
     assert path.read_bytes() == before
     assert load(tmp_path, "metrics/test.json")["test"]["accuracy"] != headline["accuracy"]
 
@@ -283,15 +285,15 @@ def test_a_second_run_writes_the_same_bytes(done):
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(files)
 
 
-def test_one_recipe_without_a_class_in_test(tmp_path):
+def test_one_recipe_without_a_class_in_test(tmp_path, monkeypatch, capsys):
     table = fakes.project(tmp_path, ("lite0",), lesions=240)
     path = tmp_path / "data/predictions/lite0.csv"
     rows = pd.read_csv(path).query("split == 'val' or dx not in ('mel', 'vasc')")
     rows.to_csv(path, index=False)
-    outcome = run_stage(tmp_path, "evaluate")
-    assert outcome.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
     notes = ("too few lesions for sets", "the melanoma threshold rests on 8 lesions")
-    assert all(any(note in line for note in notes) for line in outcome.stderr.splitlines())
+    assert all(any(note in line for note in notes) for line in capsys.readouterr().err.splitlines())
     headline, details = load(tmp_path, "metrics/test.json")["test"], load(tmp_path, "metrics/details.json")
     assert list(details) == ["lite0"]
     assert len(pd.read_csv(tmp_path / "plots/evaluation/models.csv")) == 1
@@ -319,11 +321,12 @@ def test_predictions_that_are_all_right_have_no_interval_of_the_auc(tmp_path, mo
     assert "macro_auc_low" not in found
 
 
-def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_it(tmp_path):
+def test_without_a_melanoma_in_val_there_is_no_threshold_and_nothing_is_said_of_it(tmp_path, monkeypatch):
     fakes.project(tmp_path, ("lite0",), lesions=240)
     path = tmp_path / "data/predictions/lite0.csv"
     pd.read_csv(path).query("split == 'test' or dx != 'mel'").to_csv(path, index=False)
-    assert run_stage(tmp_path, "evaluate").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    evaluate.main()
     details = load(tmp_path, "metrics/details.json")["lite0"]
     assert "melanoma_sensitivity" in details["image_level"]
     assert "melanoma_operating_point" not in details

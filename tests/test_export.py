@@ -301,7 +301,7 @@ def test_the_example_decodes_as_the_pipeline_does(exported):
 @pytest.mark.parametrize(
     "code",
     [
-        "import dermaline.exporting.precision",
+        "import dermaline.exporting.running",
         pytest.param("import benchmarks.load", marks=pytest.mark.slow),
         f"import runpy; runpy.run_path({str(EXAMPLE)!r})",
     ],

@@ -7,6 +7,7 @@ import zipfile
 import pandas as pd
 import pytest
 from parameters import put_parameters
+from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from test_duplicates import SHIFT, facts, frame, jpeg
 from test_predict_command import DECISION, save_model
@@ -83,6 +84,18 @@ def test_a_photograph_under_an_id_of_training_was_seen_whatever_was_done_to_it(p
     external.main()
     details = json.loads((project / "metrics/external/clinic.details.json").read_text())
     assert sorted(details["seen_in_training"]) == ["ISIC_1000003", "p0", "p1"]
+
+
+def test_a_photograph_of_training_that_was_mirrored_or_turned_round_was_seen(project):
+    with zipfile.ZipFile(project / "clinic.zip", "a") as archive:
+        for number, turn in enumerate((Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180)):
+            archive.writestr(f"in/turned{number}.jpg", jpeg(frame(number + 2).transpose(turn)))
+    truth = pd.read_csv(project / "clinic.csv")
+    more = pd.DataFrame({"image_id": ["turned0", "turned1"], "dx": "nv", "lesion_id": ["x9", "x10"]})
+    pd.concat([truth, more]).to_csv(project / "clinic.csv", index=False)
+    external.main()
+    details = json.loads((project / "metrics/external/clinic.details.json").read_text())
+    assert details["seen_in_training"] == ["p0", "p1", "turned0", "turned1"]
 
 
 def test_of_a_cameras_raw_file_and_its_jpeg_the_jpeg_is_taken(project):

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ShrunkCovariance
 from sklearn.metrics import roc_auc_score
-from stage import run_chain
+from stage import generated
 
 from dermaline import __main__
 from dermaline.base.errors import DermalineError
@@ -28,7 +28,7 @@ from dermaline.models.model_io import save
 from dermaline.models.network import Network
 from dermaline.ood import density, detector, non_lesions, packaged, report
 from dermaline.user_files.forms import ISIC
-from stages import ood
+from stages import ood, prepare, split
 
 SIZE = (48, 64)
 FOLDER = Path("models/out_of_distribution")
@@ -40,7 +40,7 @@ def made(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("made")
     small = {"data.synthetic.images": 100, "data.synthetic.size": [96, 128], "prepare.size": [96, 128]}
     put_parameters(root, small | {"ood.size": SIZE, "ood.drawn": 6, "ood.false_alarms": 0.1})
-    run_chain(root, "download", "prepare", "split", "ood")
+    generated(root, prepare, split, ood)
     recipe = tiny.recipe(backbone="resnet10t", drop_path=0.0, weights="none")
     save(root / "models/lite0", Network(recipe, pretrained=False).state_dict(), recipe, {})
     models = {"lite0": digest(root / "models/lite0/model.safetensors")}

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from stage import error_line, run_stage
 
 from dermaline.base.errors import DermalineError
 from dermaline.data.decode import BadImageError, decode
+from dermaline.data.index import read_index
 from dermaline.sources.archive import COLUMNS, RawZip, writing
 from stages import prepare as stage
 
@@ -136,6 +138,45 @@ def test_where_an_image_is_left_out_its_outline_goes_with_it(folder, monkeypatch
     stage.main()
     masks = np.load(folder / "data/prepared/masks.npy")
     assert masks.reshape(len(masks), -1).mean(axis=1).tolist() == [1, 0]  # of the second and the third
+
+
+def test_a_photograph_whose_outline_is_broken_is_kept_without_one(folder, monkeypatch, capsys):
+    write_raw(folder, [encoded(photograph(seed)) for seed in range(3)])
+    with zipfile.ZipFile(folder / "data/raw/masks.zip") as archive:
+        masks = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "data/raw/masks.zip", "w") as archive:
+        for name, content in masks.items():
+            archive.writestr(name, content[:40] if name.startswith("ISIC_0000001") else content)
+    monkeypatch.chdir(folder)
+    with pytest.raises(DermalineError, match=r"masks.zip: ISIC_0000001"):
+        stage.main()
+    drop_bad_images(folder)
+    stage.main()
+    assert "note: 1 outlines can't be read, of ISIC_0000001 for one" in capsys.readouterr().out
+    masks = np.load(folder / "data/prepared/masks.npy")
+    assert masks.reshape(3, -1).mean(axis=1).tolist() == [0, 0, 0]
+    assert json.loads((folder / "data/prepared/report.json").read_text())["dropped"] == {}
+
+
+def test_lesions_of_one_patient_are_one_group_and_no_chain_of_false_alarms(folder, monkeypatch, capsys):
+    table = metadata(7).assign(patient_id=["P"] * 5 + ["", "Q"], dx=["nv", "mel", "nv", "nv", "bkl", "nv", "nv"])
+    write_raw(folder, [encoded(photograph(seed)) for seed in range(7)], table)
+    monkeypatch.chdir(folder)
+    stage.main()
+    index = read_index()
+    assert index.group.tolist() == [index.lesion_id[0]] * 5 + index.lesion_id[5:].tolist()
+    assert index.patient_id.isna().tolist() == [False] * 5 + [True, False]
+    assert "warning" not in capsys.readouterr().out
+    assert json.loads((folder / "data/prepared/report.json").read_text())["groups"] == 7
+
+
+def test_one_photograph_of_two_diagnoses_is_named(folder, monkeypatch, capsys):
+    pictures = [encoded(photograph(0)), encoded(photograph(1)), encoded(photograph(0))]
+    write_raw(folder, pictures, metadata(3).assign(dx=["mel", "nv", "nv"]))
+    monkeypatch.chdir(folder)
+    stage.main()
+    said = "warning: ISIC_0000000 (mel) and ISIC_0000002 (nv) look like one lesion; one diagnosis is wrong\n"
+    assert capsys.readouterr().out == said
 
 
 def test_what_says_nothing_is_counted_as_missing(folder, monkeypatch):

@@ -150,8 +150,11 @@ def test_a_difference_of_two_groups_of_patients_is_held_as_often_as_is_claimed()
     for confidence in (0.95, 0.99):
         for _ in range(300):
             sides = [drawn(random, lesions) for lesions in ({"mel": 25}, {"mel": 70})]
-            ends = [rates.intervals(side, confidence)["accuracy"] for side in sides]
-            values = [(side["dx"] == side["predicted"]).mean() for side in sides]
+            right = [(side["dx"] == side["predicted"]).to_numpy() for side in sides]
+            ends = [
+                rates.wilson(one, side["group"].to_numpy(), confidence) for one, side in zip(right, sides, strict=True)
+            ]
+            values = [one.mean() for one in right]
             low, high = rates.of_difference(tuple(values), tuple(ends))
             held.append({confidence: low <= 0 <= high})  # both are of the same melanomas
     found = pd.DataFrame(held).mean()

@@ -189,9 +189,9 @@ def test_a_slice_is_compared_over_the_classes_that_both_sides_have(case):
 
 
 def test_where_nothing_differs_nothing_is_said_however_many_slices_there_are():
-    """Of 40 data sets without a difference a few at most have a verdict; of uncorrected intervals, twelve had one."""
+    """Of 16 data sets without a difference one at most has a verdict; of uncorrected intervals, four had one."""
     random, said = np.random.default_rng(0), 0
-    for trial in range(40):
+    for trial in range(16):
         lesions = 600
         group = np.repeat(np.arange(lesions), random.choice([1, 2, 3], lesions, p=[0.6, 0.3, 0.1]))
         dx = random.choice(["nv", "mel", "bkl"], lesions, p=[0.6, 0.2, 0.2])[group]
@@ -205,4 +205,4 @@ def test_where_nothing_differs_nothing_is_said_however_many_slices_there_are():
         })  # fmt: skip
         parts = [(random.integers(0, 10, lesions) == value)[group] for value in range(10)]
         said += (slices._judged(test, parts).filter(like="_verdict").isin(["better", "worse"])).any(axis=None)
-    assert said <= 4
+    assert said <= 1

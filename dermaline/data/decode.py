@@ -42,8 +42,8 @@ def decode(
         uint8 array [height, width, 3], RGB.
 
     Raises:
-        BadImageError: not an image, truncated, too large, too small, or of more than 8 bits a channel (which Pillow
-            would clip).
+        BadImageError: not an image, truncated, too large, too small, or grey of more than 8 bits (which Pillow would
+            clip; of 16 bits a colour it keeps the upper 8).
     """
     with what_fails_is_bad():
         image = _opened(content, max_megapixels, formats)

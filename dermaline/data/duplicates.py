@@ -36,11 +36,11 @@ IDENTICAL = 0.95  # similarity from which even two diagnoses are one lesion
 def near_duplicates(source: RawZip, table: pd.DataFrame, options: Prepare) -> pd.DataFrame:
     """Pairs of images under two lesion ids that show one lesion.
 
-    Two images of HAM10000 are such a pair if its list says so. Others are by their similarity alone from
-    `duplicate_similarity` on, and from `duplicate_similarity_same_facts` on if `same_facts`; two diagnoses are joined
-    only if nearly identical. The thresholds were set on HAM10000 (`python -m benchmarks.twins`): from 0.85 on all 4
-    pairs are true, against none with mirrored photographs; from 0.7 on 805 pairs against 759 mirrored ones say
-    nothing, but of the 23 with the same facts 17 are true (7 mirrored ones have the same).
+    Two images of HAM10000 (by image and lesion id) are such a pair if its list says so. Others are by their similarity
+    alone from `duplicate_similarity` on, and from `duplicate_similarity_same_facts` on if `same_facts`; two diagnoses
+    are joined only if nearly identical. The thresholds were set on HAM10000 (`python -m benchmarks.twins`): from 0.85
+    on all 4 pairs are true, against none with mirrored photographs; from 0.7 on 805 pairs against 759 mirrored ones
+    say nothing, but of the 23 with the same facts 17 are true (7 mirrored ones have the same).
 
     Args:
         source: the photographs; all of `table` can be decoded.
@@ -49,8 +49,8 @@ def near_duplicates(source: RawZip, table: pd.DataFrame, options: Prepare) -> pd
     Returns:
         Columns a, b (rows of `table`, a < b) and similarity (NaN for a pair of the list), the most similar first.
     """
-    known = table.image_id.map(ham10000.has).to_numpy(bool)
-    listed = ham10000.pairs(table.image_id)
+    known = (table.image_id.map(ham10000.has) & table.lesion_id.str.fullmatch(ham10000.LESION)).to_numpy(bool)
+    listed = ham10000.pairs(table.image_id.where(known, ""))
     if known.all():
         return listed
     least = min(options.duplicate_similarity, options.duplicate_similarity_same_facts)
@@ -96,8 +96,8 @@ def similar_pairs(images: np.ndarray, similarity: float, apart: int | None = Non
 
     Texture is the fine structure with its local contrast made equal everywhere, so that pores and hairs count as
     much as a dark lesion (which would make any two centred moles alike). Shifts are free, other light and colour too;
-    a zoom of 10 % is found half of the time; a stronger one, a turn and a mirror image are not. Of each image 5 KB stay
-    in memory, 20 KB in a temporary file.
+    a zoom of 5 % is found, of 10 % hardly; a turn, a mirror image and another shape of the frame are not. Of each
+    image 5 KB stay in memory, 20 KB in a temporary file.
 
     Args:
         images: uint8 [N, 60, 80, 3], photographs as of `thumbnails`.

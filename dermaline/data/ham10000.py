@@ -7,6 +7,7 @@ the data set, they hold for every copy of it, whatever its size or compression.
 
 import pandas as pd
 
+LESION = r"HAM_\d{7}"  # its ids of lesions; a clinic may number its photographs alike
 FIRST, LAST = "ISIC_0024306", "ISIC_0034320"  # 10,015 ids without a gap
 
 PAIRS: tuple[tuple[str, str], ...] = (

@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from dermaline.base.errors import DermalineError
-from dermaline.sources.archive import SOURCE
+from dermaline.sources.archive import PATIENT, SOURCE
 
 PREPARED = Path("data/prepared")
 INDEX_FILE, SPLIT = PREPARED / "index.csv", Path("data/split.csv")
-TEXT = ("image_id", "lesion_id", "group", "dx", "sex", "localization", SOURCE)  # also where nothing or a number is said
+# Strings also where nothing or a number is said.
+TEXT = ("image_id", "lesion_id", "group", "dx", "sex", "localization", SOURCE, PATIENT)
 
 
 def read_index(path: Path = INDEX_FILE) -> pd.DataFrame:

@@ -10,11 +10,11 @@ from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import nearest
 from dermaline.data import words
 from dermaline.sources import separated
-from dermaline.sources.archive import SOURCE
+from dermaline.sources.archive import PATIENT, SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
 
-OPTIONAL: tuple[str, ...] = (SOURCE,)  # a slice to score, never an input
+OPTIONAL: tuple[str, ...] = (SOURCE, PATIENT)  # a slice to score, and who is dealt as one; never an input
 
 
 def read_table(path: Path) -> pd.DataFrame:

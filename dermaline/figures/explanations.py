@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dermaline.base.classes import CLASSES, DIAGNOSES
-from dermaline.explaining.words import WORDS
+from dermaline.explaining.words import WORDS, passed
 from dermaline.figures import style
 
 NOTE = (
@@ -56,7 +56,7 @@ def explanations(
             _map(row[3], wrong, wrong.predicted)
             _map(row[4], wrong, dx)
     failed = [check for check, one in checks.items() if not one["passed"]]
-    verdict = f"NOT to be trusted: {', '.join(failed)} failed" if failed else "all checks passed"
+    verdict = f"NOT to be trusted: {', '.join(failed)} failed" if failed else passed(checks)
     verdict = verdict if checks else "no check was made"
     drawn.suptitle(f"{name}: what speaks for a diagnosis (Grad-CAM)\n{verdict}", fontsize=9)
     lines = [NOTE, *(_line(check, one) for check, one in checks.items())]

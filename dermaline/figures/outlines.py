@@ -38,7 +38,7 @@ def outlined(table: pd.DataFrame, worst: Sequence[Outlined]) -> Figure:
     rows = -(-len(worst) // COLUMNS)
     drawn = style.canvas(2.2 + 1.5 * rows, 2 * style.WIDTH)
     if table.empty:
-        drawn.suptitle("The source has no outlines: none was learned, and none is measured")
+        drawn.suptitle("No outline of a test photograph is known: none is measured")
         return drawn
     upper, lower = drawn.subfigures(2, 1, height_ratios=[2.2, 1.5 * rows])
     _spread(upper.subplots(), table)

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from dermaline.base.parameters import Fraction, Positive, Section, Size
 
 
@@ -11,3 +13,9 @@ class Prepare(Section):
     max_megapixels: Positive
     duplicate_similarity: Fraction
     duplicate_similarity_same_facts: Fraction
+
+    @model_validator(mode="after")
+    def _same_facts_ask_for_less(self) -> "Prepare":
+        if self.duplicate_similarity_same_facts > self.duplicate_similarity:
+            raise ValueError("duplicate_similarity_same_facts: more than duplicate_similarity; lower it")
+        return self

@@ -8,7 +8,7 @@ import pandas as pd
 from dermaline.base.classes import CLASSES
 from dermaline.evaluation.slices import MACRO, SHARES
 from dermaline.evaluation.summary import OPERATING_POINT
-from dermaline.explaining.words import WORDS
+from dermaline.explaining.words import WORDS, passed
 from dermaline.reporting import tables
 from dermaline.reporting.blocks import Captioned, Figure, Figures, Section, Text
 from dermaline.reporting.run import FIGURES, MAPS, OUTLINES, Run
@@ -248,7 +248,7 @@ def map_verdict(name: str, told: Mapping[str, Any]) -> Text:
     if failed:
         words = f"failed {len(failed)} of {len(checks)} checks {counted}: {'; '.join(failed)}."
         return Text(f"**Do not believe the maps of `{name}`.** They {words}", loud=True)
-    return Text(f"The maps of `{name}` passed all {len(checks)} checks {counted}.")
+    return Text(f"The maps of `{name}`, {counted}: {passed(checks)}.")
 
 
 def outlines(run: Run) -> Section:

@@ -17,14 +17,15 @@ from dermaline.base.files import replacing
 
 SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
 GENERATED = "synthetic"  # stands there for images that were drawn
+PATIENT = "patient_id"  # whose lesion it is; HAM10000 does not say, one's own table may
 COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
 _DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
 
 
 def kept(table: pd.DataFrame) -> list[str]:
-    """HAM10000's seven columns, and `SOURCE` when the table has it."""
-    return [*COLUMNS, *([SOURCE] if SOURCE in table else [])]
+    """HAM10000's seven columns, and of `SOURCE` and `PATIENT` what the table has."""
+    return [*COLUMNS, *(name for name in (SOURCE, PATIENT) if name in table)]
 
 
 def opened(path: Path, advice: str) -> zipfile.ZipFile:

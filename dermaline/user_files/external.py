@@ -37,6 +37,9 @@ def with_truth(place: Path, truth: Path, known: Truth) -> list[Photograph]:
 def seen_in_training(table: pd.DataFrame, images: np.ndarray, learned: pd.DataFrame, similarity: float) -> list[str]:
     """Ids of the external images that train or val has too: by image id, by lesion id, or as a near-duplicate.
 
+    One that was turned by a half or mirrored is found too; one that was zoomed, squeezed or cropped to another shape is
+    not, unless by its id.
+
     Args:
         table: `image_id` and maybe `lesion_id` of the external images.
         images: their thumbnails, see `data.duplicates`.
@@ -47,5 +50,6 @@ def seen_in_training(table: pd.DataFrame, images: np.ndarray, learned: pd.DataFr
     if "lesion_id" in table:
         seen |= table["lesion_id"].isin(learned["lesion_id"])
     ours = thumbnails(RawZip(IMAGES), list(learned["image_id"]), np.inf)
-    seen |= np.isin(np.arange(len(table)), known_pairs(images, ours, similarity).a)
+    for turned in (images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]):
+        seen |= np.isin(np.arange(len(table)), known_pairs(turned, ours, similarity).a)
     return table["image_id"][seen].tolist()

@@ -191,6 +191,9 @@ def _is_image(place: PurePath) -> bool:
 def decoded(photographs: Sequence[Photograph], sizes: Sequence[Size], max_megapixels: float) -> Iterator[Block]:
     """Decode photographs as `data.decode.decode` does, at each of `sizes`, in order, `BLOCK` at a time."""
     work = partial(block_of, sizes=sizes, max_megapixels=max_megapixels)
+    if len(photographs) <= BLOCK:  # what one process would do alone, this one does: another takes a second to start
+        yield work(photographs)
+        return
     waiting = deque()
     with processes() as pool:
         for part in blocks(len(photographs), BLOCK):
