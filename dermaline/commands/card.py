@@ -100,6 +100,9 @@ def facts(run: Recorded) -> dict[str, Any]:
         "seeds": ", ".join(map(str, run.made["seeds"])),
         "minutes": f"{run.made['seconds'] / 60:.0f}",
         "found": with_ends(point, "melanoma_sensitivity"),
+        "val_found": f"{run.final['val']['melanoma_sensitivity_at_threshold']:.0%}",
+        "missed": round(10 * (1 - flagged)),
+        "failed_maps": "".join(_distrust(name, told["checks"]) for name, told in run.explained.items()),
         "spared": with_ends(point, "melanoma_specificity"),
         "alone": _without_metadata(run.final.get(f"{OPERATING_POINT}_without_metadata")),
         "melanomas": f"{share:.0%}",
@@ -112,6 +115,12 @@ def facts(run: Recorded) -> dict[str, Any]:
         "slice_count": len(run.slices) - 1,
         "digests": ", ".join(f"`{recipe}` {value}" for recipe, value in run.decision.models.items()),
     }
+
+
+def _distrust(name: str, checks: dict[str, Any]) -> str:
+    """A warning before maps that failed, as the report's page has it."""
+    failed = sum(not one["passed"] for one in checks.values())
+    return f" **Do not believe the maps of {name}: they failed {failed} of {len(checks)} checks.**" if failed else ""
 
 
 def _without_metadata(point: dict[str, Any] | None) -> str:
@@ -160,5 +169,9 @@ def head(name: str, scores: dict[str, Any]) -> str:
 
 def slices_table(slices: pd.DataFrame) -> str:
     """The slices that are shown to differ from the rest; a sentence where there is none."""
-    table = reporting.differing_slices(slices)
-    return markdown(*table) if table.rows else "No group is shown to differ."
+    heads, rows = reporting.differing_slices(slices)
+    if not rows:
+        return "No group is shown to differ."
+    found = {f"{one['variable']}: {one['value']}": one for _, one in slices.iterrows()}
+    beside = [[*row, f"{found[row[0]]['melanoma_sensitivity']:.2f} of {found[row[0]]['melanomas']}"] for row in rows]
+    return markdown([*heads, "of its melanoma photographs are given melanoma"], beside)

@@ -27,5 +27,5 @@ def classes_table(folder: Path) -> str:
     for specificity in (90, 95):
         key = f"melanoma_sensitivity_at_specificity_{specificity}"
         at.append(f"{with_ends(whole, key)} at {specificity} % specificity")
-    said = f"Melanoma: sensitivity {', '.join(at)}. Expected calibration error of all diagnoses: {whole['ece']:.3f}."
-    return f"{table}\n\n{said}"
+    error = f"Expected calibration error of the most probable diagnosis: {whole['ece']:.3f}."
+    return f"{table}\n\nMelanoma: sensitivity {', '.join(at)}. {error}"

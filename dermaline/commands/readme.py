@@ -12,6 +12,7 @@ from dermaline.campaigns import plan
 from dermaline.commands.card import CARD, card, read
 from dermaline.commands.markdown import classes_table, markdown
 from dermaline.commands.results_summary import TABLE, summary
+from dermaline.evaluation.summary import OPERATING_POINT
 from dermaline.reporting.tables import COLUMNS, out_of_distribution, outlines, protocols, with_ends, with_flat_ends
 
 START, END = "<!-- {}: made by `python -m dermaline readme` -->", "<!-- end of {} -->"
@@ -77,9 +78,13 @@ def pages() -> dict[Path, dict[str, str]]:
 
 
 def results_table(rows: list[dict[str, Any]]) -> str:
-    """Runs as a Markdown table, without intervals."""
-    lines = [[row["name"], *(f"{row[key]:.3f}" for key in COLUMNS.values())] for row in rows]
-    return markdown(["model", *COLUMNS], lines)
+    """Runs as a Markdown table, without intervals but for the melanomas that they find."""
+    lines = []
+    for row in rows:
+        final = list(read_json(DATA / row["name"] / "details.json").values())[-1]
+        found = [with_ends(one, "melanoma_sensitivity") for one in (final["image_level"], final[OPERATING_POINT])]
+        lines.append([row["name"], *(f"{row[key]:.3f}" for key in COLUMNS.values()), *found])
+    return markdown(["model", *COLUMNS, "melanomas found by the diagnosis", "by the threshold"], lines)
 
 
 def runs_table(rows: list[dict[str, Any]]) -> str:

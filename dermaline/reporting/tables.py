@@ -149,7 +149,7 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
         verdict = f"short of {percent(rule.coverage)}" if short else ""
         of_one = [f"{row['single']:.0%}", with_flat_ends(row, "single_coverage") if row["single"] else NONE]
         rows.append([row["value"], f"{row['lesions']:,}", held, f"{row['size']:.2f}", *of_one, verdict])
-    heads = ["diagnosis", "lesions", "coverage", "diagnoses a set", "sets of one", "sets of one that are right", ""]
+    heads = ["true diagnosis", "lesions", "coverage", "diagnoses a set", "sets of one", "of which name it", ""]
     return Table(heads, rows)
 
 
@@ -191,7 +191,7 @@ def explained(told: Mapping[str, Mapping[str, Any]]) -> Table:
             means = [f"{one[which]:.3f}" if which in one else NONE for which in ("own", "other", "area")]
             value = f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
             rows.append([name, WORDS[key], *means, value, "passed" if one["passed"] else "**failed**"])
-    heads = ["model", "check", "own map", "another's", "lesion's area", "better by (of the last, itself)", ""]
+    heads = ["model", "check", "own map", "another's", "lesion's area", "difference (last check: the correlation)", ""]
     return Table(heads, rows)
 
 
