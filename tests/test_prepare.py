@@ -69,11 +69,11 @@ def drop_bad_images(folder) -> None:
     put_parameters(folder, {"prepare.bad_images": "drop"})
 
 
-def test_good_images_are_packed_in_the_order_of_the_index(folder):
+def test_good_images_are_packed_in_the_order_of_the_index(folder, monkeypatch):
     pictures = [photograph(seed) for seed in range(5)]
     write_raw(folder, [encoded(picture) for picture in pictures])
-    result = run_stage(folder, "prepare")
-    assert result.returncode == 0, result.stderr
+    monkeypatch.chdir(folder)
+    stage.main()
     images = np.load(folder / "data/prepared/images.npy")
     masks = np.load(folder / "data/prepared/masks.npy")
     index = pd.read_csv(folder / "data/prepared/index.csv")
@@ -87,10 +87,11 @@ def test_good_images_are_packed_in_the_order_of_the_index(folder):
     assert index.group.tolist() == index.lesion_id.tolist()
 
 
-def test_a_near_duplicate_under_another_lesion_joins_its_group(folder):
+def test_a_near_duplicate_under_another_lesion_joins_its_group(folder, monkeypatch):
     pictures = [photograph(0), photograph(1), photograph(0, shift=3), photograph(2)]
     write_raw(folder, [encoded(picture) for picture in pictures])
-    run_stage(folder, "prepare")
+    monkeypatch.chdir(folder)
+    stage.main()
     index = pd.read_csv(folder / "data/prepared/index.csv")
     assert index.group.tolist() == ["HAM_0000000", "HAM_0000001", "HAM_0000000", "HAM_0000003"]
     found = json.loads((folder / "data/prepared/report.json").read_text())["near_duplicates"]

@@ -18,10 +18,17 @@ from dermaline.sources.archive import GENERATED, SOURCE
 RECORDED = ROOT / "results/synthetic/lite0"
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
     """A repository as a run left it: its files are those of a recorded run, put back in their places."""
-    monkeypatch.chdir(tmp_path)
+    root = tmp_path_factory.mktemp("recorded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        _filled(root)
+    return root
+
+
+def _filled(root: Path) -> None:
     for folder in ("metrics", "plots/evaluation", "plots/training", "plots/figures", "models/lite0", "data/prepared"):
         Path(folder).mkdir(parents=True)
     for name in record.METRICS:
@@ -32,7 +39,7 @@ def run(tmp_path, monkeypatch) -> Path:
     shutil.copytree(RECORDED / "explain", "metrics/explain")
     Path("metrics/ood.json").write_text('{"threshold": 3.5}\n')
     Path("metrics/segmentation.json").write_text('{"test": {}}\n')
-    put_parameters(tmp_path)
+    put_parameters(root)
     facts = {"recipe": {"seed": 0}, "device": "CPU", "precision": "32-true", "torch": "2", "start": None}
     Path("models/lite0/recipe.json").write_text(json.dumps(facts))
     Path("data/prepared/index.csv").write_text(f"image_id,{SOURCE}\nISIC_0000000,{GENERATED}\n")
@@ -44,7 +51,14 @@ def run(tmp_path, monkeypatch) -> Path:
     init, add = ["git", "init", "-q"], ["git", "add", "-A"]
     for command in (init, [*dvc, "init", "-q"], [*dvc, "commit", "-q", "-f"], add, commit):
         subprocess.run(command, check=True)
-    return tmp_path
+
+
+@pytest.fixture
+def run(template, tmp_path, monkeypatch) -> Path:
+    """A copy of its own: to make one takes DVC seconds."""
+    folder = shutil.copytree(template, tmp_path / "run", symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def edited(path: Path, **changes) -> None:
