@@ -119,6 +119,10 @@ def test_a_setting_runs_the_stages_that_read_it_and_no_network(repository):
     assert repository.repro("evaluate") == ["check", "evaluate"]
     changed = json.loads(repository.run("dvc status --json"))
     assert set(changed) & set(TO_FIGURES) <= {"plot"}
+    left = repository.folder / "plots/training/other.csv"  # of a recipe that was in use once
+    left.write_text("epoch\n")
+    assert repository.repro("plot") == ["plot"]
+    assert not left.exists()  # nor does DVC hash it with the others
 
 
 def test_a_new_recipe_is_one_training_that_goes_on_where_it_was_stopped(repository):

@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from dermaline.inference.decision import Decision, load
 from dermaline.models.model_info import read_model_info
 from dermaline.reporting import tables as reporting
 from dermaline.reporting.checklist import checklist
+from dermaline.reporting.results import map_verdict
 from dermaline.reporting.tables import HEADLINE, with_ends
 
 PAGE = re.compile(r"docs/([\w-]+)\.md")
@@ -102,7 +104,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "found": with_ends(point, "melanoma_sensitivity"),
         "val_found": f"{run.final['val']['melanoma_sensitivity_at_threshold']:.0%}",
         "missed": round(10 * (1 - flagged)),
-        "failed_maps": "".join(_distrust(name, told["checks"]) for name, told in run.explained.items()),
+        "failed_maps": "".join(f" {said.words}" for said in starmap(map_verdict, run.explained.items()) if said.loud),
         "spared": with_ends(point, "melanoma_specificity"),
         "alone": _without_metadata(run.final.get(f"{OPERATING_POINT}_without_metadata")),
         "melanomas": f"{share:.0%}",
@@ -115,12 +117,6 @@ def facts(run: Recorded) -> dict[str, Any]:
         "slice_count": len(run.slices) - 1,
         "digests": ", ".join(f"`{recipe}` {value}" for recipe, value in run.decision.models.items()),
     }
-
-
-def _distrust(name: str, checks: dict[str, Any]) -> str:
-    """A warning before maps that failed, as the report's page has it."""
-    failed = sum(not one["passed"] for one in checks.values())
-    return f" **Do not believe the maps of {name}: they failed {failed} of {len(checks)} checks.**" if failed else ""
 
 
 def _without_metadata(point: dict[str, Any] | None) -> str:
@@ -169,9 +165,5 @@ def head(name: str, scores: dict[str, Any]) -> str:
 
 def slices_table(slices: pd.DataFrame) -> str:
     """The slices that are shown to differ from the rest; a sentence where there is none."""
-    heads, rows = reporting.differing_slices(slices)
-    if not rows:
-        return "No group is shown to differ."
-    found = {f"{one['variable']}: {one['value']}": one for _, one in slices.iterrows()}
-    beside = [[*row, f"{found[row[0]]['melanoma_sensitivity']:.2f} of {found[row[0]]['melanomas']}"] for row in rows]
-    return markdown([*heads, "of its melanoma photographs are given melanoma"], beside)
+    table = reporting.differing_slices(slices)
+    return markdown(*table) if table.rows else "No group is shown to differ."

@@ -119,7 +119,7 @@ def at_a_glance(run: Run) -> Iterator[tuple[str, str]]:
             verdict = f"no: {len(failed)} of {len(told['checks'])} checks failed"
         yield f"Can the maps of `{name}` be believed?", verdict if told["checks"] else "no: not checked"
     differ = tables.differing_slices(run.tables["slices"]).rows
-    groups = "; ".join(f"{group} ({score} {verdict})" for group, _, score, _, verdict in differ)
+    groups = "; ".join(f"{group} ({score} {verdict})" for group, _, score, _, verdict, _ in differ)
     yield "Which groups of patients are shown to differ from the rest?", groups or "none"
 
 

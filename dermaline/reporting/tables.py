@@ -171,7 +171,7 @@ def bare_sets(scores: Mapping[str, float] | None) -> str:
 
 
 def differing_slices(slices: pd.DataFrame) -> Table:
-    """The slices that are shown to differ from the rest."""
+    """The slices that are shown to differ from the rest, with what is found of their melanomas, which counts first."""
     rows = []
     for _, row in slices.iterrows():
         for name in JUDGED:
@@ -179,8 +179,10 @@ def differing_slices(slices: pd.DataFrame) -> Table:
                 low, high = row[f"{name}_difference_low"], row[f"{name}_difference_high"]
                 difference = f"{row[f'{name}_difference']:+.3f} ({low:+.3f} to {high:+.3f})"
                 what = [f"{row['variable']}: {row['value']}", f"{row['images']:,}", *words([name])]
-                rows.append([*what, difference, row[f"{name}_verdict"]])
-    return Table(["group", "images", "score", "difference from the rest", ""], rows)
+                sensitivity = row["melanoma_sensitivity"]
+                found = NONE if pd.isna(sensitivity) else f"{sensitivity:.2f} of {row['melanomas']}"
+                rows.append([*what, difference, row[f"{name}_verdict"], found])
+    return Table(["group", "images", "score", "difference from the rest", "", "melanomas given melanoma"], rows)
 
 
 def explained(told: Mapping[str, Mapping[str, Any]]) -> Table:
