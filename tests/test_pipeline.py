@@ -26,11 +26,12 @@ COPIED = (
     ".gitattributes",
 )
 SMALL = (  # what is made small, in the words of params.yaml
-    ("    images: 2000\n", "    images: 210\n"),
+    ("    images: 1000\n", "    images: 210\n"),
     ("    size:                  # height, width\n    - 192\n    - 256", "    size:\n    - 48\n    - 64"),
     ("  size:                    # height, width of the packed images\n  - 192\n  - 256", "  size:\n  - 48\n  - 64"),
     ("  size:\n  - 96\n  - 128", "  size:\n  - 32\n  - 48"),
     ("    epochs: 4\n", "    epochs: 1\n"),
+    ("  epochs: 2 ", "  epochs: 1 "),
     ("bootstrap: 1000", "bootstrap: 20"),
     ("  dpi: 150", "  dpi: 50"),
     ("  drawn: 50 ", "  drawn: 5 "),

@@ -102,8 +102,8 @@ def test_what_is_not_of_the_last_run_is_not_released(run):
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("split.json", {"test": {"images": 306}}, r"split.json: has 306 images of test, and 297 were scored"),
-        ("split.json", {"val": {"images": 305}}, r"split.json: has 305 images of val, and 294 were scored"),
+        ("split.json", {"test": {"images": 145}}, r"split.json: has 145 images of test, and 144 were scored"),
+        ("split.json", {"val": {"images": 154}}, r"split.json: has 154 images of val, and 153 were scored"),
         ("decision.json", {"temperatures": {"lite0_ham": 1}}, r"is of lite0_ham, and details.json of lite0"),
     ],
 )

@@ -87,7 +87,7 @@ def repository(root: Path) -> None:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
     text = (root / "params.yaml").read_text(encoding="utf-8")
-    (root / "params.yaml").write_text(text.replace("images: 2000", "images: 70"), encoding="utf-8")
+    (root / "params.yaml").write_text(text.replace("images: 1000", "images: 70"), encoding="utf-8")
     (root / ".gitignore").write_text("__pycache__/\n/.scratch/\n/data/\n")
     for words in (["git", "init", "-q"], [*DVC, "init", "-q"], ["git", "add", "-A"], [*GIT, "commit", "-qm", "first"]):
         subprocess.run(words, cwd=root, check=True, capture_output=True)
