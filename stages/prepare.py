@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermaline.base.columns import PATIENT
 from dermaline.base.errors import DermalineError, run
 from dermaline.base.files import replacing, write_json
 from dermaline.base.parameters import load
@@ -16,7 +17,7 @@ from dermaline.data.pack import keep_rows, pack
 from dermaline.data.prepared import report
 from dermaline.data.table import read_table
 from dermaline.params.prepare import Prepare
-from dermaline.sources.archive import PATIENT, RawZip
+from dermaline.sources.archive import RawZip
 
 RAW, PREPARED = Path("data/raw"), Path("data/prepared")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from stage import generated
 from dermaline.base.classes import CLASSES
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
-from dermaline.campaigns import plan, table
+from dermaline.campaigns import cluster, plan, table
 from dermaline.campaigns.job import run_job
 from dermaline.campaigns.plan import Run
 from dermaline.commands import campaign, results_summary
@@ -372,3 +373,12 @@ def test_the_campaigns_that_ship_are_valid(path, monkeypatch):
     for row in given.rows:
         for model in plan.jobs(given, row, plan.runs(given)[0]):
             assert isinstance(model.settings, Params)
+
+
+def test_trainings_share_the_threads(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # what is set for the campaign, each training has
+    with cluster._client(2, {"CPU": 1}, None) as client:
+        inside = client.submit(lambda: dict(os.environ)).result()
+    assert inside["OMP_NUM_THREADS"] == "2"
+    assert "MALLOC_TRIM_THRESHOLD_" not in inside

@@ -13,10 +13,11 @@ from parameters import put_parameters
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from stage import run_stage
 
+from dermaline.base.columns import COLUMNS
 from dermaline.data import ham10000
 from dermaline.data.duplicates import CANDIDATES, known_pairs, near_duplicates, similar_pairs
 from dermaline.params.prepare import Prepare
-from dermaline.sources.archive import COLUMNS, RawZip, writing
+from dermaline.sources.archive import RawZip, writing
 from stages import prepare
 
 OPTIONS = Prepare(

@@ -301,4 +301,6 @@ def test_a_figure_says_what_has_failed():
     drawn = explanations({("mel", False): one._replace(predicted="nv")}, "a", told)
     assert "NOT to be trusted: inside failed" in drawn.get_suptitle()
     assert "FAILED" in drawn.get_supxlabel()
+    words = drawn.findobj(lambda it: getattr(it, "get_text", str)() in (drawn.get_suptitle(), drawn.get_supxlabel()))
+    assert [it.get_window_extent().x0 >= 0 and it.get_window_extent().x1 <= drawn.bbox.x1 for it in words] == [True] * 2
     assert explanations({}, "a", {}).axes

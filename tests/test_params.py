@@ -114,7 +114,7 @@ def test_a_wrong_entry_is_named_in_one_line(edited, monkeypatch, old, new, messa
     ],
 )
 def test_a_fault_of_a_recipe_is_named_with_its_file(edited, stated, message):
-    folder = edited("backbone: tf_efficientnet_lite0", stated, "recipes/lite0.yaml")
+    folder = edited("backbone: tf_efficientnet_lite0\nbatch_size: 16", stated, "recipes/lite0.yaml")
     with pytest.raises(DermalineError) as problem:
         read_recipe("lite0", folder)
     assert message in str(problem.value)

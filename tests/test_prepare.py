@@ -15,10 +15,11 @@ from parameters import put_parameters
 from PIL import ExifTags, Image, ImageFilter
 from stage import error_line, run_stage
 
+from dermaline.base.columns import COLUMNS
 from dermaline.base.errors import DermalineError
 from dermaline.data.decode import BadImageError, decode
 from dermaline.data.index import read_index
-from dermaline.sources.archive import COLUMNS, RawZip, writing
+from dermaline.sources.archive import RawZip, writing
 from stages import prepare as stage
 
 

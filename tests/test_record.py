@@ -10,10 +10,10 @@ import pytest
 from closure import ROOT
 from parameters import put_parameters
 
+from dermaline.base.columns import GENERATED, SOURCE
 from dermaline.base.errors import DermalineError
 from dermaline.commands import record
 from dermaline.commands.release import release
-from dermaline.sources.archive import GENERATED, SOURCE
 
 RECORDED = ROOT / "results/synthetic/lite0"
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.columns import COLUMNS, SOURCE
 from dermaline.data import ham10000
 from dermaline.params.data import Data
-from dermaline.sources import archive
 from dermaline.sources.synthetic import images as synthetic
 from dermaline.sources.synthetic import patients
 
@@ -92,7 +92,7 @@ def test_lesions_and_their_photographs(images):
 
 
 def test_the_table_has_the_vocabulary_of_ham10000(table):
-    assert list(table.columns) == [*archive.COLUMNS, archive.SOURCE]
+    assert list(table.columns) == [*COLUMNS, SOURCE]
     assert table.image_id.is_unique
     assert table.image_id.str.fullmatch(r"SYN_\d{7}").all()
     assert not table.image_id.map(ham10000.has).any()  # whose near-duplicates are a list

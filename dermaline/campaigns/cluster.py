@@ -25,6 +25,8 @@ from dermaline.campaigns.plan import TrainingJob
 
 CONNECT_SECONDS = 5
 STOP_SECONDS = 60  # in which a worker whose time is over ends its stage, and says so
+# What a worker is started with: by Dask's own, a training would have one thread, and give its memory back at each step.
+THREADS = "distributed.nanny.pre-spawn-environ"
 # A worker that is lost is soon missed; one that loads a large model may be silent for a while.
 SETTINGS = {"distributed.scheduler.worker-ttl": "60s", "distributed.scheduler.allowed-failures": 3}
 
@@ -102,7 +104,8 @@ def _client(jobs: int, resources: dict[str, int], scheduler: str | None) -> Iter
             return
         quiet = {"dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
         workers = {"n_workers": jobs, "threads_per_worker": 1, "resources": resources, "memory_limit": None}
-        with LocalCluster(**workers, **quiet) as cluster, Client(cluster) as client:
+        share = {THREADS: {"OMP_NUM_THREADS": max(torch.get_num_threads() // jobs, 1)}}
+        with dask.config.set(share), LocalCluster(**workers, **quiet) as cluster, Client(cluster) as client:
             try:
                 yield client
             except (KeyboardInterrupt, SystemExit):  # a worker would wait for its training

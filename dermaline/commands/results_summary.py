@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from dermaline.base.columns import GENERATED
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import DIGITS, locked, read_json, scratch, write_json, write_text
 from dermaline.data.batches import generated
-from dermaline.sources.archive import GENERATED
 
 SUMMARY = Path("results/summary.json")
 TABLE = "table"  # the kind of a row that stands for a table of models, beside `single` and `ensemble`

@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from dermaline.base.classes import INDEX
+from dermaline.base.columns import GENERATED, SOURCE
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
 from dermaline.base.parameters import Size
@@ -12,7 +13,6 @@ from dermaline.blocks import blocks
 from dermaline.data.index import INDEX_FILE, PREPARED, SPLIT
 from dermaline.data.photographs import Photographs, channels_first, in_memory, resized, sizes_for
 from dermaline.params.recipe import ViewName
-from dermaline.sources.archive import GENERATED, SOURCE
 
 
 def labels(rows: pd.DataFrame) -> torch.Tensor:

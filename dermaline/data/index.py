@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermaline.base.columns import PATIENT, SOURCE
 from dermaline.base.errors import DermalineError
-from dermaline.sources.archive import PATIENT, SOURCE
 
 PREPARED = Path("data/prepared")
 INDEX_FILE, SPLIT = PREPARED / "index.csv", Path("data/split.csv")

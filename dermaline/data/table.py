@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.columns import PATIENT, SOURCE
 from dermaline.base.errors import DermalineError
 from dermaline.base.parameters import nearest
 from dermaline.data import words
 from dermaline.sources import separated
-from dermaline.sources.archive import PATIENT, SOURCE
 
 REQUIRED: tuple[str, ...] = ("image_id", "lesion_id", "dx", "age", "sex", "localization")
 

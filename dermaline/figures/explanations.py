@@ -14,7 +14,8 @@ from dermaline.figures import style
 
 NOTE = (
     "White: the lesion's outline. Each map is drawn to its own maximum; grey: nothing speaks for the diagnosis.\n"
-    "Predictions and probabilities are of this recipe alone, before calibration and decision."
+    "Predictions and probabilities are of this recipe alone, before calibration and decision.\n"
+    "Another's: with the map of another image in the place of its own."
 )
 
 
@@ -41,7 +42,7 @@ def explanations(
         checks: what `explaining.checks.summary` told of the maps; what has failed is said at the top.
     """
     shown = [dx for dx in CLASSES if (dx, True) in examples or (dx, False) in examples]
-    drawn = style.canvas(1.0 * len(shown) + 0.8 + 0.16 * len(checks), 2 * style.WIDTH)
+    drawn = style.canvas(1.0 * len(shown) + 1 + 0.16 * len(checks), 2 * style.WIDTH)
     drawn.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     panels = drawn.subplots(max(len(shown), 1), 5, squeeze=False)
     for axes in panels.flat:
@@ -68,7 +69,7 @@ def _line(check: str, one: Mapping[str, float]) -> str:
     said = "passed" if one["passed"] else "FAILED"
     interval = f"{one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f})"
     if "other" in one:
-        interval = f"{one['own']:.2f}, with another image's map {one['other']:.2f}, better by {interval}"
+        interval = f"{one['own']:.2f}, another's {one['other']:.2f}, better by {interval}"
     return f"{WORDS[check]}: {interval}, {said}"
 
 

@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from dermaline.base.columns import COLUMNS, PATIENT, SOURCE
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import replacing
 
-SOURCE = "dataset"  # which clinic or camera a photograph is from; Dataverse's table has it, Kaggle's has not
-GENERATED = "synthetic"  # stands there for images that were drawn
-PATIENT = "patient_id"  # whose lesion it is; HAM10000 does not say, one's own table may
-COLUMNS: tuple[str, ...] = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 UNPACK = "unpack it and name the folder"  # Python reads neither every compression (Deflate64, say) nor a locked zip
 _DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that the same content makes the same bytes
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.columns import COLUMNS, SOURCE
 from dermaline.base.errors import DermalineError
 from dermaline.sources import separated
-from dermaline.sources.archive import COLUMNS, SOURCE
 from dermaline.sources.folders import File
 
 GROUPINGS = "ISIC2018_Task3_Training_LesionGroupings.csv"

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermaline.base.classes import CLASSES
+from dermaline.base.columns import GENERATED, SOURCE
 from dermaline.params.data import Data
 from dermaline.pool import mapped
 from dermaline.sources import archive
@@ -112,7 +113,7 @@ def table(plan: list[Lesion], seed: int) -> pd.DataFrame:
         about = patient(lesion.dx, np.random.default_rng([seed, LESION, shown, 1]))
         for image_id in lesion.image_ids:
             rows.append({"lesion_id": f"HAM_{lesion.number:07d}", "image_id": image_id, "dx": lesion.dx, **about})
-    return pd.DataFrame(rows).sort_values("image_id").assign(**{archive.SOURCE: archive.GENERATED})
+    return pd.DataFrame(rows).sort_values("image_id").assign(**{SOURCE: GENERATED})
 
 
 Photo = tuple[str, bytes, bytes]  # image id, JPEG, PNG mask
