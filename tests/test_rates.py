@@ -14,7 +14,7 @@ OPTIONS = whole.read(ROOT / "params.yaml").evaluate.model_copy(update={"bootstra
 PHOTOGRAPHS = (0.62, 0.28, 0.08, 0.02)  # shares of lesions with 1 to 4 of them
 SENSITIVITY = {"akiec": 0.72, "bcc": 0.90, "bkl": 0.74, "df": 0.87, "mel": 0.70, "nv": 0.89, "vasc": 0.955}
 TEST = {"akiec": 34, "bcc": 49, "bkl": 109, "df": 11, "mel": 92, "nv": 811, "vasc": 15}  # lesions, as of HAM10000
-SMALL = {"akiec": 7, "bcc": 10, "bkl": 22, "df": 2, "mel": 18, "nv": 163, "vasc": 3}  # as of the generated images
+SMALL = {"akiec": 7, "bcc": 10, "bkl": 22, "df": 2, "mel": 18, "nv": 163, "vasc": 3}  # few
 SLICE = {"bcc": 4, "bkl": 7, "mel": 3, "nv": 60}
 
 

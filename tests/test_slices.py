@@ -100,7 +100,7 @@ def test_a_class_of_few_lesions_is_in_no_mean_and_its_sensitivity_says_how_littl
     nevi, melanomas = (test[test["dx"] == name].drop_duplicates("group") for name in ("nv", "mel"))
     for number in (FEWEST_LESIONS, FEWEST_LESIONS - 1):
         part = pd.concat([nevi.head(60).assign(predicted="nv"), melanomas.head(number).assign(predicted="mel")])
-        row = slices.slice_rows(part, index, OPTIONS).iloc[0]
+        row = slices._row("sex", "female", part, OPTIONS)
         assert row["melanomas"] == number
         assert (row["melanoma_sensitivity"], row["melanoma_sensitivity_high"]) == pytest.approx((1, 1))
         assert row["melanoma_sensitivity_low"] < 0.73
@@ -110,6 +110,8 @@ def test_a_class_of_few_lesions_is_in_no_mean_and_its_sensitivity_says_how_littl
         else:
             assert row["classes"] == "nv"
             assert np.isnan([row["balanced_accuracy"], row["macro_auc"]]).all()
+        whole = slices.slice_rows(part, index, OPTIONS).iloc[0]
+        assert (whole["classes"], whole["balanced_accuracy"]) == ("mel nv", 1)  # as in the headline
 
 
 def test_what_has_no_value_in_a_slice_is_empty(case):

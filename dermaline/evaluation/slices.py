@@ -48,7 +48,7 @@ def slice_rows(test: pd.DataFrame, index: pd.DataFrame, options: Evaluate) -> pd
     """One model on each kind of patient: a row for all images and one for each value of each variable.
 
     The scores in `MACRO` are of those classes, and their images, that have `FEWEST_LESIONS` in the slice, if there are
-    two: of slices with different `classes` they are not comparable to the digit.
+    two (of all images: over all classes): of slices with different `classes` they are not comparable to the digit.
 
     Args:
         test: decided predictions of the test images.
@@ -97,7 +97,8 @@ def _values(variable: str, column: pd.Series) -> list[str]:
 
 def _row(variable: str, value: str, table: pd.DataFrame, options: Evaluate) -> dict[str, str | float]:
     lesions, counts = table["lesion_id"].nunique(), lesions_of(table)
-    few, enough = lesions < FEWEST_LESIONS, list(counts.index[counts >= FEWEST_LESIONS])
+    fewest = 1 if variable == "all" else FEWEST_LESIONS  # as all scores of the whole test are
+    few, enough = lesions < FEWEST_LESIONS, list(counts.index[counts >= fewest])
     scores = {f"{name}{end}": np.nan for name in (*SHARES, *MACRO) for end in ("", "_low", "_high")}
     if not few:
         scores |= metrics_with_ci(table, SHARES, options)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermaline.base.classes import CLASSES
+from dermaline.base.classes import CLASSES, MELANOMA
 from dermaline.evaluation import bootstrap, rates, tables
 from dermaline.evaluation.metrics import (
     BIASED_BY_REDRAWING,
@@ -143,7 +143,8 @@ def _confidence_intervals(
     enough = lesions_of(table).to_numpy() >= FEWEST_LESIONS
     for name in left:
         low, high = bootstrap.interval(draws[name])
-        found[name] = np.where((low < high) & (enough if low.ndim else True), (low, high), np.nan)
+        redrawable = enough if low.ndim else enough[MELANOMA] if name.startswith("melanoma") else True
+        found[name] = np.where((low < high) & redrawable, (low, high), np.nan)
     return {name: found[name] for name in metrics}
 
 

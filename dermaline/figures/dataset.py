@@ -23,16 +23,16 @@ def class_distribution(index: pd.DataFrame, palette: str) -> Figure:
     """
     drawn = style.canvas(3.4)
     panels = drawn.subplots(1, 2, sharey=True)
-    for axes, what, cases in zip(
-        panels, ("images", "lesions"), (index, index.drop_duplicates("lesion_id")), strict=True
-    ):
+    lesions = index.drop_duplicates(["lesion_id", "split"])  # a split by image has some in several parts
+    titles = (f"{len(index):,} images", f"{index['lesion_id'].nunique():,} lesions")
+    for axes, title, cases in zip(panels, titles, (index, lesions), strict=True):
         counts = cases.groupby(["split", "dx"]).size().unstack(fill_value=0).reindex(columns=CLASSES, fill_value=0)
         parts = zip(SPLITS.items(), style.series(palette, len(SPLITS)), (-0.2, 0, 0.2), strict=True)
         for (split, label), look, offset in parts:
             values = counts.loc[split].replace(0, np.nan) if split in counts.index else [np.nan] * len(CLASSES)
             axes.plot(values, np.arange(len(CLASSES)) + offset, label=label, **look | {"linestyle": ""})
         style.plain_log_axis(axes, steps=(1,))
-        axes.set(title=f"{len(cases):,} {what}", ylim=(len(CLASSES) - 0.5, -0.5))
+        axes.set(title=title, ylim=(len(CLASSES) - 0.5, -0.5))
         axes.set_yticks(np.arange(len(CLASSES)), DIAGNOSES.values())
         axes.tick_params(axis="y", length=0)
         axes.grid(**style.GRID)

@@ -105,9 +105,7 @@ def reliability(bins: pd.DataFrame, error: float, palette: str) -> Figure:
     style.unit_axis(top)
     top.set(ylabel="Accuracy")
     top.set_title(f"Expected calibration error {error:.3f} (n = {bins['count'].sum():,})")
-    bottom.bar(
-        bins["low"], bins["count"], bins["high"] - bins["low"], align="edge", color=look["color"], edgecolor="white"
-    )
+    bottom.bar(bins["low"], bins["count"], 0.95 * (bins["high"] - bins["low"]), align="edge", color=look["color"])
     bottom.set(xlabel="Confidence (largest probability)", ylabel="Images")
     style.legend_below(drawn, top)
     return drawn
@@ -127,12 +125,12 @@ def f1_by_class(classes: pd.DataFrame, palette: str) -> Figure:
     rows = np.arange(len(classes))
     axes.hlines(rows, classes["f1_low"], classes["f1_high"], color=main["color"], linewidth=1.6)
     marks = (
-        ("f1", "F1, 95 % interval", main, 0),
+        ("f1", "F1 (line: 95 % interval)", main, 0),
         ("precision", "precision", precision, -0.22),
         ("recall", "recall", recall, 0.22),
     )
     for column, label, look, offset in marks:
-        axes.plot(classes[column], rows + offset, label=label, **look | {"linestyle": ""})
+        axes.plot(classes[column], rows + offset, label=label, **look | {"linestyle": "", "clip_on": False})
     style.unit_axis(axes, "x")
     axes.set_yticks(rows, style.labels(classes["support"], classes["class"]))
     axes.set(xlabel=f"Score on {classes['support'].sum():,} test images", ylim=(len(rows) - 0.5, -0.5))
@@ -158,9 +156,14 @@ def f1_by_train_images(classes: pd.DataFrame, palette: str) -> Figure:
     for name, row in shown.iterrows():
         axes.vlines(across[name], row["f1_low"], row["f1_high"], color=looks[name]["color"])
         label = f"{DIAGNOSES[name]} {row['train_images']:,.0f}"
-        axes.plot(across[name], row["f1"], label=label, **looks[name] | {"linestyle": "", "markersize": 7})
+        axes.plot(
+            across[name], row["f1"], label=label, **looks[name] | {"linestyle": "", "clip_on": False, "markersize": 7}
+        )
     style.unit_axis(axes, "y")
-    axes.set(xlabel="Training images", ylabel=f"F1 on {classes['support'].sum():,} test images, 95 % interval")
+    axes.set(
+        xlabel="Training images",
+        ylabel=f"F1 on {classes['support'].sum():,} test images (line: 95 % interval)",
+    )
     style.legend_below(drawn, axes)
     return drawn
 
@@ -186,7 +189,6 @@ def by_slice(slices: pd.DataFrame, palette: str) -> Figure:
     rows = np.arange(len(slices)) + 0.7 * (slices["variable"] != slices["variable"].shift()).cumsum().to_numpy()
     drawn = style.canvas(0.9 + 0.21 * rows[-1])
     axes = drawn.add_subplot()
-    axes.axvline(slices["balanced_accuracy"].iloc[0], color="0.6", linewidth=0.8, zorder=1)
     scores = ("balanced_accuracy", "accuracy", "melanoma_sensitivity")
     main, other, _, third = style.series(palette, 4)  # a triangle is a verdict here
     for name, look, offset in zip(scores, (main, other, third), (-0.25, 0, 0.25), strict=True):

@@ -20,7 +20,7 @@ def history(epochs: pd.DataFrame, name: str, palette: str) -> Figure:
     """
     drawn = style.canvas(4.6)
     top, bottom = drawn.subplots(2, 1, sharex=True)
-    losses = {"train_loss": "training", "val_loss": "validation"}
+    losses = {"train_loss": "training (weighted, augmented)", "val_loss": "validation (plain)"}
     for axes, columns in ((top, losses), (bottom, SCORES)):
         for (column, label), look in zip(columns.items(), style.series(palette, len(columns)), strict=True):
             axes.plot(epochs["epoch"], epochs[column], label=label, **look | {"markersize": 4})

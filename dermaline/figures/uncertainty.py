@@ -22,7 +22,11 @@ def risk_coverage(rows: pd.DataFrame, area: float, palette: str) -> Figure:
     """
     drawn = style.canvas(3.6)
     axes = drawn.add_subplot()
-    lines = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "melanomas": "melanomas among them"}
+    lines = {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "melanomas": "melanomas among them",
+    }
     for (column, label), look in zip(lines.items(), style.series(palette, 3), strict=True):
         axes.plot(rows["coverage"], rows[column], label=label, markevery=(9, 10), **look)
     style.unit_axis(axes)
@@ -34,29 +38,30 @@ def risk_coverage(rows: pd.DataFrame, area: float, palette: str) -> Figure:
 
 @style.figure
 def set_coverage(rows: pd.DataFrame, palette: str) -> Figure:
-    """How often the sets of diagnoses hold the true one, of all test images and of each diagnosis.
+    """How often the sets of diagnoses hold the true one, of all lesions of the test and of each diagnosis.
 
     Args:
-        rows: the table of sets: `kind`, `promised`, `variable`, `value`, `images`, `coverage` with `_low` and `_high`,
+        rows: the table of sets: `kind`, `promised`, `variable`, `value`, `lesions`, `coverage` with `_low` and `_high`,
             `size`.
         palette: one that seaborn knows.
     """
     rows = rows[rows["variable"].isin(["all", "dx"])]
     names = ["all", *(name for name in CLASSES if (rows["value"] == name).any())]
-    images = rows.drop_duplicates("value").set_index("value")["images"]
+    lesions = rows.drop_duplicates("value").set_index("value")["lesions"]
     sizes = rows[rows["variable"] == "all"].groupby("kind", sort=False)["size"]
     labels = {
         kind: f"{kind}: {' and '.join(f'{size:.1f}' for size in some)} diagnoses a set, 95 % interval"
         for kind, some in sizes
     }
-    drawn = style.canvas(4.6)
-    panels = drawn.subplots(1, rows["promised"].nunique(), sharey=True, squeeze=False)[0]
+    promises = rows["promised"].nunique()
+    drawn = style.canvas(4.6, style.WIDTH * max(promises, 2) / 2)
+    panels = drawn.subplots(1, promises, sharey=True, squeeze=False)[0]
     for axes, (promised, some) in zip(panels, rows.groupby("promised"), strict=True):
         _set_panel(axes, some, names, labels, palette)
         axes.axvline(promised, color="0.6", linewidth=0.8, zorder=1)
-        axes.set(title=f"{promised:.0%} promised", xlabel="Coverage of lesions")
-    classes = style.labels(images[names[1:]].tolist(), names[1:])
-    panels[0].set_yticks(range(len(names)), [f"all\nn = {images['all']:,}", *classes])
+        axes.set(title=f"{100 * promised:g} % promised", xlabel="Coverage of lesions")
+    classes = style.labels(lesions[names[1:]].tolist(), names[1:])
+    panels[0].set_yticks(range(len(names)), [f"all\nn = {lesions['all']:,}", *classes])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     style.legend_below(drawn, panels[0], columns=1)
     return drawn
@@ -69,7 +74,7 @@ def _set_panel(axes: Axes, rows: pd.DataFrame, names: Sequence[str], labels: Map
         own = rows[rows["kind"] == kind].set_index("value").loc[names]
         at = np.arange(len(names)) + offset
         axes.hlines(at, own["coverage_low"], own["coverage_high"], color=look["color"], linewidth=1.6)
-        axes.plot(own["coverage"], at, label=label, **look | {"linestyle": "", "markersize": 4.5})
+        axes.plot(own["coverage"], at, label=label, **look | {"linestyle": "", "clip_on": False, "markersize": 4.5})
     style.unit_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     axes.set_xticks([0, 0.5, 1])

@@ -19,6 +19,7 @@ SCORES = HEADLINE | {
     "log loss (less is better)": "nll",
     "Brier score (less is better)": "brier",
 }
+FEW = "A diagnosis of fewer than 20 lesions has no row."
 FOUND, LEFT_ALONE = "melanoma_sensitivity", "melanoma_specificity"
 
 
@@ -60,8 +61,10 @@ def by_diagnosis(run: Run) -> Section:
 def melanoma(run: Run) -> Section:
     """The operating point, in numbers of photographs."""
     point, val, rows = run.final.get(OPERATING_POINT), run.final["val"], []
-    words = "Validation has no melanoma, so there is no threshold from which one is to be suspected."
-    if point:
+    words = (
+        "Validation or the test has no melanoma, so there is no threshold that was tested from which to suspect one."
+    )
+    if point and FOUND in point:
         threshold, wanted = run.decision.melanoma_threshold, percent(run.options.melanoma_sensitivity)
         missed, called = of_100(point, FOUND, rest=True), of_100(point, LEFT_ALONE, rest=True)
         words = (
@@ -72,7 +75,8 @@ def melanoma(run: Run) -> Section:
         )
         rows.append(["suspicious at the threshold, test", *_of_hundreds(point)])
         fitted = {name: val[f"{name}_at_threshold"] for name in (FOUND, LEFT_ALONE)}
-        rows.append(["suspicious at the threshold, validation", *_of_hundreds(fitted | {"intervals": {}})])
+        halves = "suspicious, validation, each half at the threshold of the other"
+        rows.append([halves, *_of_hundreds(fitted | {"intervals": {}})])
     rows.append(["melanoma is the diagnosis, test", *_of_hundreds(run.test)])
     heads = ["rule", "melanomas found", "melanomas missed", "others called melanoma", "others left alone"]
     table = Captioned(Table(heads, rows), "Of 100 photographs of melanomas, and of 100 others")
@@ -161,7 +165,8 @@ def doubt(run: Run) -> Section:
     rule, sets, selective = run.decision.set_rule, run.tables["sets"], run.final["selective"]
     words = (
         "The surest images are those with the largest probability of their diagnosis. To leave only the others to a "
-        "doctor is no way of working: melanomas are among the surest too."
+        "doctor is no way of working: melanomas are among the surest too. Balanced accuracy is over the diagnoses "
+        "that are among them: it falls where a rare one enters that is not found."
     )
     risk = Figure(
         FIGURES / "risk_coverage.png",
@@ -183,7 +188,8 @@ def doubt(run: Run) -> Section:
         caption = f"The sets that `predict` gives, by diagnosis; {percent(rule.coverage)} is promised"
         blocks.append(Captioned(tables.chosen_sets(sets, rule), caption))
         bare = tables.bare_sets(run.final.get("sets_without_metadata"))
-        said = filter(None, (tables.single_sets(sets, rule), "A set of one is no sure diagnosis", bare))
+        single = tables.single_sets(sets, rule)
+        said = filter(None, (single, single != tables.NO_SINGLE and "A set of one is no sure diagnosis", bare))
         blocks.append(Text(". ".join(said) + "."))
     return Section("doubt", "How sure it is", blocks)
 
@@ -194,20 +200,23 @@ def groups(run: Run) -> Section:
         counts = [f"{row[key]:,}" for key in ("images", "lesions", "melanomas")]
         note = "" if pd.isna(row["note"]) else row["note"]
         name = "**all test images**" if row["variable"] == "all" else f"{row['variable']}: {row['value']}"
-        rows.append([name, *counts, *(with_flat_ends(row, key) for key in keys), note])
+        over = NONE if pd.isna(row["balanced_accuracy"]) else str(len(row["classes"].split()))
+        rows.append([name, *counts, *(with_flat_ends(row, key) for key in keys), over, note])
     differ = tables.differing_slices(slices)
     verdict = Captioned(differ, "Groups that are shown to differ from all other test images")
-    none = Text("**No group is shown to differ from all other test images.** Most are too small to show it.")
+    said = "**No group is shown to differ from all other test images.** Most are too small to show it."
+    none = Text(said if len(slices) > 1 else "Of age, sex and place nothing is known that tells groups apart.")
     words = (
         "The intervals of differences are corrected for the number of comparisons. Balanced accuracy and AUC of a "
-        "group are over the diagnoses that it has enough lesions of, so they compare only roughly."
+        "group are over the diagnoses that it has enough lesions of, so they compare only roughly. Accuracy is also "
+        "higher where a group has more nevi: a better one is no better finding of melanoma."
     )
     figure = Figure(
         FIGURES / "slices.png",
         "Scores of each group of patients with their intervals. The table below has the numbers.",
         "Scores by group",
     )
-    table = Table(["group", "images", "lesions", "melanomas", *tables.words(keys), "note"], rows)
+    table = Table(["group", "images", "lesions", "melanomas", *tables.words(keys), "of diagnoses", "note"], rows)
     blocks = [
         verdict if differ.rows else none,
         Text(words),
@@ -260,7 +269,7 @@ def outlines(run: Run) -> Section:
         "A U-Net outlines the lesion of each photograph; the networks that outline one have not seen it. The Jaccard "
         "index is the share of what is inside either outline that is inside both; thresholded, what is under 0.65 "
         "counts as 0. The distance of the boundaries is a share of the image's diagonal (less is better). On the test, "
-        f"ours is better than the better plain threshold (`{better['than']}`) by {tables.mean(better)}."
+        f"ours is better than the better plain threshold (`{better['than']}`) by {tables.mean(better)}. {FEW}"
     )
     figure = Figure(
         OUTLINES,
@@ -276,7 +285,7 @@ def strangers(run: Run) -> Section:
     missed = [name for name, share in run.ood["photographs"].items() if share < 0.5]
     words = (
         "A detector tells what is no dermatoscopic image: a face, a page, noise. It is meant to call few lesions so, "
-        "and everything else. It does not tell another disease, nor whether a diagnosis is right."
+        f"and everything else. It does not tell another disease, nor whether a diagnosis is right. {FEW}"
     )
     said = f"Photographs of packages that it takes for lesions: {', '.join(missed) or 'none'}."
     table = Captioned(tables.out_of_distribution(run.ood), "Called out of distribution")

@@ -76,9 +76,13 @@ def classes(scores: Mapping[str, Any], pairs: pd.DataFrame) -> Table:
     rows = []
     for name, own in scores["per_class"].items():
         cells = [diagnosis(name), f"{own['support']:,}"]
-        cells += [with_ends(own, key) for key in ("recall", "precision", "auc")]
+        given = (pairs["predicted"] == name).any()  # else its precision is of nothing
+        cells += [
+            with_ends(own, key) if given or key != "precision" else NONE for key in ("recall", "precision", "auc")
+        ]
         wrong = shares.reindex([name], fill_value=0.0).loc[name].drop(name, errors="ignore")
-        rows.append([*cells, f"`{wrong.idxmax()}`, {wrong.max():.0%}" if wrong.any() else NONE])
+        most = " or ".join(f"`{given}`" for given in wrong.index[wrong == wrong.max()])
+        rows.append([*cells, f"{most}, {wrong.max():.0%}" if wrong.any() else NONE])
     return Table(["diagnosis", "test images", "sensitivity", "precision", "AUC", "most often taken for"], rows)
 
 
@@ -144,7 +148,8 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
     """The sets that `predict` gives, of each diagnosis."""
     own, rows = of_rule(sets, rule).query("variable == 'dx'"), []
     for _, row in own.iterrows():
-        held = with_flat_ends(row, "coverage")
+        always = rule.by_class and rule.thresholds[row["value"]] == 0  # so it was not found to be there
+        held = "in every set" if always else with_flat_ends(row, "coverage")
         short = rule.by_class and row["coverage_high"] < rule.coverage  # for all together, no diagnosis is promised any
         verdict = f"short of {percent(rule.coverage)}" if short else ""
         of_one = [f"{row['single']:.0%}", with_flat_ends(row, "single_coverage") if row["single"] else NONE]
@@ -153,11 +158,14 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
     return Table(heads, rows)
 
 
+NO_SINGLE = "None of the sets is of one diagnosis"
+
+
 def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:
     """How many of the sets that `predict` gives are of one diagnosis, and how many of those are right."""
     own = of_rule(sets, rule).set_index("value").loc["all"]
     if not own["single"]:
-        return "None of the sets is of one diagnosis"
+        return NO_SINGLE
     return f"{own['single']:.0%} of the sets have one diagnosis, and {own['single_coverage']:.0%} of these are right"
 
 
