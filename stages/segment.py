@@ -37,7 +37,9 @@ def main() -> None:
     folds = torch.tensor(deal(rows, options.folds, options.seed).to_numpy())
     precision = fabric.strategy.precision.precision
     origins = origins_of(options.weights, [], split_digest())
-    origins.require_same_split("params.yaml: segment.weights")
+    if origins.start is not None:  # no network is to have seen what it outlines
+        what = "a model that was trained here may have learned from the photographs that are to be outlined"
+        raise errors.DermalineError(f"params.yaml: segment.weights: {what}; use bundled, imagenet or none")
     settings = {"segment": options.model_dump(mode="json"), "device": fabric.device.type, "precision": precision}
     inputs = [PREPARED / "images.npy", PREPARED / "index.csv", SPLIT, *origins.files]
     inputs += [MASKS] if MASKS.exists() else []

@@ -243,12 +243,21 @@ def test_the_maps_are_of_images_of_the_test(tmp_path, monkeypatch):
     put_parameters(tmp_path, {"explain.images": 20})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["explain", "lite0"])
-    monkeypatch.setattr(stage, "load_member", lambda *asked: member(Colours()))
+    asked = []
+    monkeypatch.setattr(stage, "load_member", lambda *how: asked.append(how) or member(Colours()))
     monkeypatch.setattr(stage, "examples", lambda looked, rows: {})
     monkeypatch.setattr(checks, "untaught", lambda *asked: [])
     monkeypatch.setattr(stage, "load_images", measured)
     with pytest.raises(Enough):
         stage.main()
+    assert asked[0][2].tta == "none"
+
+
+def test_of_right_and_wrong_those_of_the_median_probability_are_shown():
+    sure = [0.5, 0.9, 0.7, 0.6, 0.8]
+    rows = pd.DataFrame({"dx": "mel", "predicted": ["mel"] * 3 + ["nv"] * 2}).assign(**dict.fromkeys(CLASSES, 0.01))
+    rows["nv"] = sure
+    assert stage.pick(rows)["nv"].tolist() == [0.8, 0.7]  # wrong, right
 
 
 def test_without_outlines_what_needs_one_is_not_measured():

@@ -1,5 +1,6 @@
 """The exported model says what `predict` says: part by part against PyTorch, and whole, in a program without it."""
 
+import argparse
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -29,6 +31,7 @@ from dermaline import __main__
 from dermaline.base.classes import CLASSES, DIAGNOSES, MELANOMA
 from dermaline.base.errors import DermalineError
 from dermaline.base.files import digest
+from dermaline.commands import export as command
 from dermaline.commands import serve
 from dermaline.compute import setup_fabric
 from dermaline.data.decode import decode
@@ -45,6 +48,7 @@ from dermaline.inference.ensemble import Ensemble, Prediction, load_ensemble, pl
 from dermaline.inference.member import Member
 from dermaline.params.predict import Predict
 from dermaline.params.whole import read
+from stages import export as stage
 
 EXAMPLE = ROOT / "docs/predict_with_onnx.py"
 DECISION = photographed.DECISION
@@ -321,6 +325,32 @@ def test_the_file_says_what_it_is(exported):
     assert facts["melanoma_threshold"] == DECISION.melanoma_threshold
     assert facts["decision"] == json.loads((exported / "metrics/decision.json").read_text())
     assert len(EXAMPLE.read_text().splitlines()) <= 90
+
+
+def test_int8_is_calibrated_on_validation(exported, monkeypatch):
+    class Enough(Exception):
+        """Once it is known what is shown."""
+
+    def changed(precision, shown):
+        assert set(shown["side"]) == {"val"}
+        raise Enough
+
+    monkeypatch.chdir(exported)
+    monkeypatch.setattr(stage, "read_split", lambda side: pd.DataFrame({"side": [side] * 9}))
+    monkeypatch.setattr(stage, "given", lambda rows: rows)
+    monkeypatch.setattr(stage, "changed", changed)
+    with pytest.raises(Enough):
+        stage.main()
+
+
+def test_int8_is_refused_of_a_network_that_takes_what_photographs_do_not_tell(exported, monkeypatch):
+    monkeypatch.chdir(exported)
+    given = argparse.Namespace(precision="int8", calibration=[Path("photos")], output=Path("a.onnx"))
+    given.model, given.decision, given.last_run = [], None, True
+    taking = SimpleNamespace(members=[SimpleNamespace(network=SimpleNamespace(fusion=nn.Identity()))])
+    monkeypatch.setattr(command, "load_chosen", lambda *how: taking)
+    with pytest.raises(DermalineError, match="--precision int8: a network takes age, sex and place"):
+        command.main(given)
 
 
 def test_int8_is_refused_without_photographs_to_calibrate_on(exported, monkeypatch):

@@ -20,7 +20,7 @@ def people(dx, seed=0) -> pd.DataFrame:
     number = np.array([CLASSES.index(name) for name in dx])
     age = np.clip(random.normal(30 + 6 * number, 12), 0, 100).round()
     site = np.where(random.random(count) < (1 + number) / 9, "face", "back")
-    table = pd.DataFrame({"dx": dx, "group": np.arange(count), "age": age})
+    table = pd.DataFrame({"dx": dx, "lesion_id": np.arange(count), "group": 0, "age": age})  # all of one patient
     table["sex"] = np.where(random.random(count) < (2 + number) / 10, "male", "female")
     table["localization"] = np.where(random.random(count) < 0.1, "unknown", site)
     table.loc[random.random(count) < 0.1, "age"] = np.nan
@@ -89,7 +89,7 @@ def test_without_an_image_to_fit_it_on_the_power_is_nought():
 
 
 def test_where_nothing_is_known_in_training_nothing_is_looked_at():
-    train = pd.DataFrame({"dx": ["nv", "mel"], "group": ["a", "b"]})
+    train = pd.DataFrame({"dx": ["nv", "mel"], "lesion_id": ["a", "b"]})
     assert fitted(train, np.zeros(2, int), uniform(2), train) is None
 
 

@@ -140,7 +140,8 @@ def test_the_stage_finds_what_shows_no_lesion_and_lets_lesions_be(project):
     assert (facts["threshold"], facts["prepared_size"]) == (told["threshold"], [96, 128])
 
 
-def test_the_density_is_of_training_the_threshold_of_validation_images(project, monkeypatch):
+@pytest.mark.parametrize("most", [1000, 30])
+def test_the_density_is_of_training_the_threshold_of_validation_images(project, monkeypatch, most):
     class Enough(Exception):
         """After what is fitted and scored, before anything is written."""
 
@@ -154,12 +155,18 @@ def test_the_density_is_of_training_the_threshold_of_validation_images(project, 
         assert len(found) == len(group) == len(seen[1])
         raise Enough
 
+    load = ood.load
+    few = {"fit_images": most}
+    monkeypatch.setattr(
+        ood, "load", lambda kind, name: load(kind, name).model_copy(update=few) if name == "ood" else load(kind, name)
+    )
     monkeypatch.setattr(ood, "of_rows", of_rows)
     monkeypatch.setattr(detector, "fit_threshold", fit_threshold)
     with pytest.raises(Enough):
         ood.main()
     split = pd.read_csv("data/split.csv").groupby("split")["image_id"].agg(set)
-    assert seen == [split["train"], split["val"], split["test"]]
+    assert seen[1:] == [split["val"], split["test"]]
+    assert seen[0] == split["train"] if most == 1000 else (seen[0] < split["train"] and len(seen[0]) == most)
 
 
 def test_predict_says_which_images_are_no_dermatoscopic_ones(project, tmp_path, capsys):

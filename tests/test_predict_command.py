@@ -43,7 +43,8 @@ DECISION = Decision(
     prior=dict(zip(CLASSES, (0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02), strict=True)),
     factors=dict(zip(CLASSES, (0.25, 0.3, 0.41, 0.16, 0.41, 0.85, 0.21), strict=True)),
     likelihood_ratios=LikelihoodRatios(
-        ratios={name: dict.fromkeys(CLASSES, 1.0) | {"mel": 3.0, "df": 0.2} for name in FINDINGS}, power=0.5
+        ratios={name: dict.fromkeys(CLASSES, 1.0) | {"mel": 1 + n / 9, "df": 0.2} for n, name in enumerate(FINDINGS)},
+        power=0.5,
     ),
     tau=0.6,
     melanoma_threshold=0.14,

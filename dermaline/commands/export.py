@@ -48,6 +48,10 @@ def main(options: argparse.Namespace) -> str:
         raise DermalineError("--calibration: photographs are needed for --precision int8, and for it alone")
     params, selection = whole.read(), choose(options.model, options.decision, options.last_run)
     ensemble = load_chosen(selection, options, params)
+    if options.calibration and any(one.network.fusion is not None for one in ensemble.members):
+        raise DermalineError(
+            "--precision int8: a network takes age, sex and place, which --calibration has not; use fp16"
+        )
     shown = _shown(options.calibration, ensemble.prepared_sizes[0], params.prepare.max_megapixels)
     content = onnx_model.to_bytes(onnx_model.build(ensemble, changed(options.precision, shown)))
     with replacing(options.output) as partial:

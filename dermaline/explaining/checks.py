@@ -14,6 +14,7 @@ from torchvision.transforms.v2.functional import resize
 
 from dermaline.blocks import blocks
 from dermaline.explaining.grad_cam import explain
+from dermaline.explaining.words import WORDS
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
 from dermaline.params.recipe import Recipe
@@ -25,7 +26,7 @@ STEPS = 6  # in which pixels are taken away
 FEWEST_LESIONS = 20
 ALIKE = 0.5  # rank correlation from which a map is called like one of a network that learned nothing
 
-CHECKS = ("inside", "pointing", "deletion", "insertion", "random_weights")
+CHECKS = tuple(WORDS)
 
 
 def measure(

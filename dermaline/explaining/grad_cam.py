@@ -10,6 +10,8 @@ from dermaline.data.photographs import resized
 from dermaline.inference.member import Member
 from dermaline.models.network import Network
 
+WITHOUT = "{}: its last layer gives no maps, so there is nothing to show"
+
 
 class NoMaps(DermalineError):
     """A backbone whose last layer keeps no place in the image that we know how to find."""
@@ -39,6 +41,8 @@ def grad_cam(network: Network, images: Tensor, classes: Tensor, metadata: Tensor
     finally:
         hook.remove()
     (maps,) = kept
+    if not isinstance(maps, Tensor):  # of several branches
+        raise NoMaps(WITHOUT.format(network.backbone))
     (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
     maps, slopes = (_in_place(network, values.detach().float()) for values in (maps, slopes))
     heat = (slopes.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True)
@@ -65,7 +69,7 @@ def _in_place(network: Network, maps: Tensor) -> Tensor:
     rows, columns = getattr(getattr(body, "patch_embed", None), "grid_size", None) or (0, 0)
     tokens = maps[:, getattr(body, "num_prefix_tokens", 0) :]
     if maps.ndim != 3 or tokens.shape[1] != rows * columns:
-        raise NoMaps(f"{network.backbone}: its last layer gives no maps, so there is nothing to show")
+        raise NoMaps(WITHOUT.format(network.backbone))
     return tokens.transpose(1, 2).unflatten(2, (rows, columns))
 
 

@@ -58,7 +58,7 @@ def fit(truth: Ints, probabilities: Floats, group: np.ndarray, coverage: float, 
 
 def percent(coverage: float) -> str:
     """A promise in words: 90 %, or 97.5 %."""
-    return f"{100 * coverage:.3g} %"
+    return f"{100 * coverage:.4g} %"
 
 
 def _threshold(own: Floats, group: np.ndarray, coverage: float) -> float:

@@ -48,7 +48,7 @@ def fit(train: pd.DataFrame, truth: Ints, probabilities: Floats, encoded: NDArra
     """The ratios of training lesions, and the power that is likeliest on N validation images.
 
     Args:
-        train: `group` and `dx` of the training images, and what is known of them: see `data.words.known`.
+        train: `lesion_id` and `dx` of the training images, and what is known of them: see `data.words.known`.
         truth: class numbers [N].
         probabilities: [N, 7], calibrated, of the photographs alone.
         encoded: float [N, M] as `data.patients.encode` makes it.
@@ -56,7 +56,7 @@ def fit(train: pd.DataFrame, truth: Ints, probabilities: Floats, encoded: NDArra
     Returns:
         None where nothing is known of any training image.
     """
-    lesions = train.drop_duplicates(["group", "dx"])  # a lesion counts once, however many photographs it has
+    lesions = train.drop_duplicates(["lesion_id", "dx"])  # a lesion counts once, however many photographs it has
     found = patients.findings(patients.encode(lesions))
     if not found.any():
         return None

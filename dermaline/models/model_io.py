@@ -36,9 +36,9 @@ def recipe(folder: Path) -> Recipe:
     """
     with _clearly(folder):
         description = read_model_info(folder)
-        classes, found = description["classes"], Recipe.model_validate(description["recipe"])
-    if tuple(classes) != CLASSES:
-        raise DermalineError(f"{folder}: made for the classes {classes}; retrain it")
+        classes, found = tuple(description["classes"]), Recipe.model_validate(description["recipe"])
+    if classes != CLASSES:
+        raise DermalineError(f"{folder}: made for the classes {list(classes)}; retrain it")
     return found
 
 

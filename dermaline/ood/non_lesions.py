@@ -80,7 +80,7 @@ def shapes(random: Generator, size: Size) -> Pixels:
     draw = ImageDraw.Draw(image)
     for number in range(int(random.integers(4, 25))):
         left, top = random.integers(-20, size[1]), random.integers(-20, size[0])
-        width, height = random.integers(8, size[1] // 2), random.integers(8, size[0] // 2)
+        width, height = random.integers(8, max(size[1] // 2, 9)), random.integers(8, max(size[0] // 2, 9))
         how = draw.ellipse if number % 2 else draw.rectangle
         how((left, top, left + width, top + height), fill=tuple(_colour(random).astype(int).tolist()))
     return np.asarray(image)
