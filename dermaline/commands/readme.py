@@ -61,6 +61,7 @@ def pages() -> dict[Path, dict[str, str]]:
             "metadata": validation_table(pd.read_csv(DATA / "metadata.csv")),
             "ideas": validation_table(pd.read_csv(DATA / "ideas.csv")),
             "heads": campaign_table("heads"),
+            "folds_quick": campaign_table("folds_quick"),
             "small": campaign_table("small"),
         },
         Path("docs/using-a-model.md"): {
@@ -137,8 +138,9 @@ def campaign_table(name: str) -> str:
 
 
 def _own(row: pd.Series) -> list[str]:
-    """The cells of a row of `compare.models_table`: scores, each with its interval."""
-    return [with_flat_ends(row, key) for key in COLUMNS.values()]
+    """The cells of a row of `compare.models_table`: scores, each with its interval, and its deviation over folds."""
+    spread = (f" ± {row[f'{key}_sd']:.3f}" if row.get("folds", 0) else "" for key in COLUMNS.values())
+    return [with_flat_ends(row, key) + more for key, more in zip(COLUMNS.values(), spread, strict=True)]
 
 
 def _scores(row: pd.Series) -> list[str]:
