@@ -161,7 +161,20 @@ def test_a_new_recipe_is_one_training_that_goes_on_where_it_was_stopped(reposito
 
 def test_a_recipe_that_is_not_in_use_changes_nothing(repository):
     repository.edit("mixup: 0.2", "mixup: 0.3", "recipes/lite0_ham.yaml")
-    assert repository.repro("plot") == []
+    assert repository.repro("plot") == ["check"]  # which looks at all recipes before any is trained
+
+
+def test_a_fault_of_a_second_recipe_is_found_before_the_first_is_trained(repository):
+    (repository.folder / "recipes/second.yaml").write_text("backbone: tf_efficientnet_lite0\nlrr: 1\n")
+    repository.edit("- lite0\n", "- lite0\n- second\n")
+    assert ran(repository.attempt("dvc repro plot").stdout) == ["check"]
+    (repository.folder / "recipes/second.yaml").write_text("backbone: tf_efficientnet_lite0\nlr: 1e-3\n")
+    repository.repro("check")
+    (repository.folder / "recipes/second.yaml").write_text("backbone: tf_efficientnet_lite0\nlrr: 1\n")
+    repository.edit(
+        "backbone: tf_efficientnet_lite0\n", "backbone: tf_efficientnet_lite0\nlr: 1e-4\n", "recipes/lite0.yaml"
+    )
+    assert ran(repository.attempt("dvc repro plot").stdout) == ["check"]
 
 
 def test_a_recipe_whose_name_would_be_a_path_and_a_command_is_refused_before_dvc_uses_it(repository):
