@@ -113,10 +113,11 @@ def test_of_a_transformer_it_is_made_by_hand_from_what_decides(backbone, size, g
     assert expected.std() > 0
 
 
-def test_of_a_backbone_without_maps_it_is_said():
-    network = Network(tiny.recipe(backbone="mixer_s32_224", weights="none", size=(224, 224)), pretrained=False).eval()
-    with pytest.raises(NoMaps, match="mixer_s32_224: its last layer gives no maps"):
-        grad_cam(network, torch.rand(1, 3, 224, 224), torch.tensor([0]))
+@pytest.mark.parametrize(("backbone", "size"), [("mixer_s32_224", 224), ("crossvit_9_240", 240)])  # of two branches
+def test_of_a_backbone_without_maps_it_is_said(backbone, size):
+    network = Network(tiny.recipe(backbone=backbone, weights="none", size=(size, size)), pretrained=False).eval()
+    with pytest.raises(NoMaps, match=f"{backbone}: its last layer gives no maps"):
+        grad_cam(network, torch.rand(1, 3, size, size), torch.tensor([0]))
 
 
 def test_a_network_is_left_as_it_was():

@@ -94,6 +94,7 @@ def test_the_normalisation_is_the_backbones_own():
             "weights and recipe do not match",
         ),
         (lambda folder: change(folder, "classes", list(reversed(CLASSES))), "made for the classes"),
+        (lambda folder: change(folder, "classes", 5), "not a trained model"),
         (lambda folder: change(folder, "recipe", {"backbone": "resnet50"}), "not a trained model"),
         (lambda folder: (folder / "recipe.json").write_text("[]"), "not a trained model"),
         (lambda folder: (folder / "recipe.json").write_text("[" * 10**5), "nested too deeply"),
@@ -115,7 +116,18 @@ def test_the_normalisation_is_the_backbones_own():
         (lambda folder: link(folder / "model.safetensors", "/dev/zero"), "no regular file"),
     ],
     ids=[
-        *("missing", "cut off", "another", "classes", "an old recipe", "not a mapping", "deep", "large", "split"),
+        *(
+            "missing",
+            "cut off",
+            "another",
+            "classes",
+            "no classes",
+            "an old recipe",
+            "not a mapping",
+            "deep",
+            "large",
+            "split",
+        ),
         *("a zip of pickles", "a pickle", "not finite", "a recipe without end", "weights without end"),
     ],
 )

@@ -218,6 +218,7 @@ def test_what_was_cut_short_or_is_of_two_fits_is_refused_in_one_line(project, tm
 
 @pytest.mark.parametrize("kind", non_lesions.DRAWN)
 def test_drawn_images_are_the_same_for_a_seed_and_others_for_another(kind):
+    assert non_lesions.drawn(kind, 3, (16, 17), 1).shape == (3, 16, 17, 3)  # the least that `prepare.size` may be
     images = non_lesions.drawn(kind, 6, SIZE, 1)
     assert images.shape == (6, *SIZE, 3)
     assert images.dtype == np.uint8

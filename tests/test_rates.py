@@ -138,6 +138,10 @@ def test_redrawing_says_nothing_of_a_class_of_few_lesions_or_where_no_draw_diffe
     for name, count in SMALL.items():
         assert ("f1" in per_class[name]["intervals"]) == (count >= summary.FEWEST_LESIONS)
         assert "recall" in per_class[name]["intervals"]
+    for melanomas in (summary.FEWEST_LESIONS - 1, summary.FEWEST_LESIONS):  # so it is with what is of melanoma alone
+        fewer = drawn(np.random.default_rng(3), SMALL | {"mel": melanomas})
+        found = summary.scores(fewer, OPTIONS)["intervals"]
+        assert ("melanoma_sensitivity_at_specificity_90" in found) == (melanomas == summary.FEWEST_LESIONS)
     perfect = table.assign(predicted=table["dx"], **{name: (table["dx"] == name) * 1.0 for name in CLASSES})
     found = summary.scores(perfect, OPTIONS)
     assert found["macro_auc"] == 1
