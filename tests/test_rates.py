@@ -140,6 +140,7 @@ def test_redrawing_says_nothing_of_a_class_of_few_lesions_or_where_no_draw_diffe
         assert "recall" in per_class[name]["intervals"]
     for melanomas in (summary.FEWEST_LESIONS - 1, summary.FEWEST_LESIONS):  # so it is with what is of melanoma alone
         fewer = drawn(np.random.default_rng(3), SMALL | {"mel": melanomas})
+        fewer["mel"] = np.random.default_rng(4).random(len(fewer))
         found = summary.scores(fewer, OPTIONS)["intervals"]
         assert ("melanoma_sensitivity_at_specificity_90" in found) == (melanomas == summary.FEWEST_LESIONS)
     perfect = table.assign(predicted=table["dx"], **{name: (table["dx"] == name) * 1.0 for name in CLASSES})
