@@ -115,6 +115,7 @@ def facts(run: Recorded) -> dict[str, Any]:
         "explained_images": f"{run.explained[run.decision.recipes[0]]['images']:,}",
         "scored": int(run.slices["melanoma_sensitivity"].notna().sum()) - 1,
         "slice_count": len(run.slices) - 1,
+        "more_nevi": reporting.MORE_NEVI,
         "digests": ", ".join(f"`{recipe}` {value}" for recipe, value in run.decision.models.items()),
     }
 

@@ -13,6 +13,7 @@ from dermaline.evaluation import scores, tables
 from dermaline.evaluation.bootstrap import CONFIDENCE
 from dermaline.evaluation.scores import Bools, Floats, Ints
 
+FEWEST_LESIONS = 20  # of a diagnosis, for a mean of its own with an interval; a share has one of fewer
 Ends = tuple[Floats, Floats]  # the low and the high end of an interval, or of several
 
 

@@ -22,11 +22,7 @@ def risk_coverage(rows: pd.DataFrame, area: float, palette: str) -> Figure:
     """
     drawn = style.canvas(3.6)
     axes = drawn.add_subplot()
-    lines = {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "melanomas": "melanomas among them",
-    }
+    lines = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "melanomas": "melanomas among them"}
     for (column, label), look in zip(lines.items(), style.series(palette, 3), strict=True):
         axes.plot(rows["coverage"], rows[column], label=label, markevery=(9, 10), **look)
     style.unit_axis(axes)

@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
-from dermaline.evaluation.rates import wilson
+from dermaline.evaluation.rates import FEWEST_LESIONS, wilson
 from dermaline.evaluation.scores import Floats, area_under_roc
-
-FEWEST_LESIONS = 20
 
 
 def of_lesions(rows: pd.DataFrame, scores: Floats, threshold: float) -> dict[str, Any]:

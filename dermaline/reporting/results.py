@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dermaline.base.classes import CLASSES
+from dermaline.evaluation import rates
 from dermaline.evaluation.slices import MACRO, SHARES
 from dermaline.evaluation.summary import OPERATING_POINT
 from dermaline.explaining.words import WORDS, passed
@@ -19,7 +20,7 @@ SCORES = HEADLINE | {
     "log loss (less is better)": "nll",
     "Brier score (less is better)": "brier",
 }
-FEW = "A diagnosis of fewer than 20 lesions has no row."
+FEW = f"A diagnosis of fewer than {rates.FEWEST_LESIONS} lesions has no row."
 FOUND, LEFT_ALONE = "melanoma_sensitivity", "melanoma_specificity"
 
 
@@ -208,8 +209,8 @@ def groups(run: Run) -> Section:
     none = Text(said if len(slices) > 1 else "Of age, sex and place nothing is known that tells groups apart.")
     words = (
         "The intervals of differences are corrected for the number of comparisons. Balanced accuracy and AUC of a "
-        "group are over the diagnoses that it has enough lesions of, so they compare only roughly. Accuracy is also "
-        "higher where a group has more nevi: a better one is no better finding of melanoma."
+        "group are over the diagnoses that it has enough lesions of, so they compare only roughly. "
+        f"{tables.MORE_NEVI}: a better one is no better finding of melanoma."
     )
     figure = Figure(
         FIGURES / "slices.png",

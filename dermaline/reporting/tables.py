@@ -159,6 +159,7 @@ def chosen_sets(sets: pd.DataFrame, rule: SetRule) -> Table:
 
 
 NO_SINGLE = "None of the sets is of one diagnosis"
+MORE_NEVI = "Accuracy is also higher where a group has more nevi"
 
 
 def single_sets(sets: pd.DataFrame, rule: SetRule) -> str:

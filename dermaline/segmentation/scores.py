@@ -17,7 +17,6 @@ Mask = NDArray[np.bool_]  # [height, width], True inside the lesion
 SCORES = ("jaccard", "thresholded_jaccard", "dice", "boundary_distance")
 LEAST = 0.65  # below it, ISIC 2018's Task 1 counts a Jaccard index as 0
 THRESHOLDS = ("otsu_blue", "otsu_saturation")
-FEWEST_LESIONS = 20  # of a diagnosis, for scores of its own
 
 
 def agreement(found: Mask, known: Mask) -> dict[str, float]:
@@ -84,7 +83,7 @@ def report(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
         val, test: `dx`, `group`, `SCORES`, and the Jaccard index of each of `THRESHOLDS`.
 
     Returns:
-        `val` and `test`, a `summary` each; `by_class`, of those diagnoses of the test that have `FEWEST_LESIONS`;
+        `val` and `test`, a `summary` each; `by_class`, of those diagnoses of the test that have `rates.FEWEST_LESIONS`;
         `thresholds`, the test's mean Jaccard index of each; `better`, by how much ours is better than that threshold
         which is the best on val.
     """
@@ -93,7 +92,7 @@ def report(val: pd.DataFrame, test: pd.DataFrame) -> dict[str, Any]:
     return {
         "val": summary(val),
         "test": summary(test),
-        "by_class": {dx: summary(own) for dx, own in parts.items() if own["group"].nunique() >= FEWEST_LESIONS},
+        "by_class": {dx: summary(own) for dx, own in parts.items() if own["group"].nunique() >= rates.FEWEST_LESIONS},
         "thresholds": {name: mean(test[name], test["group"]) for name in THRESHOLDS},
         "better": {"than": plain, **mean(test["jaccard"] - test[plain], test["group"])},
     }
